@@ -1,0 +1,115 @@
+//! Every bound of Ward in one place (rule 12).
+
+use std::time::Duration;
+
+/// The bounds of parsers, queues, caches, fan-outs and retries. Fields are public so that a
+/// configuration can set each; [`Limits::default`] states the shipped values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Request line and headers together, bytes; beyond it 431.
+    pub header_bytes: usize,
+    /// Number of header fields; beyond it 431.
+    pub header_count: usize,
+    /// Body of a registration or token request, bytes; beyond it 413 (REG-26).
+    pub auth_body_bytes: usize,
+    /// Body of a FHIR request (`_search` form), bytes; beyond it 413.
+    pub fhir_body_bytes: usize,
+    /// Path and query of a request, bytes; beyond it 414.
+    pub target_bytes: usize,
+    /// Nesting of a JSON document, levels (JWT-10, B8).
+    pub json_depth: usize,
+    /// Certificates in `x5c` (R20).
+    pub x5c_certificates: usize,
+    /// One certificate, DER bytes (R20).
+    pub certificate_bytes: usize,
+    /// `jti`, characters (R36).
+    pub jti_chars: usize,
+    /// Clock skew accepted for `iat` and `exp` (JWT-12).
+    pub clock_skew: Duration,
+    /// Longest life of a software statement or authentication token (REG-09, TOK-11).
+    pub statement_life: Duration,
+    /// Life of an access token, at most one hour (TOK-18).
+    pub access_token_life: Duration,
+    /// Search parameters in one request; beyond it 400.
+    pub search_parameters: usize,
+    /// Comma-separated values of one search parameter; beyond it 400.
+    pub search_values: usize,
+    /// Page size when the client names none.
+    pub page_default: usize,
+    /// Largest page size; a larger `_count` is lowered to it (D31).
+    pub page_max: usize,
+    /// Upstream pages read for one page of ours (E3).
+    pub refill_pages: usize,
+    /// Patient ids written into one narrowed upstream query; beyond it the lock on the way out works alone.
+    pub narrow_ids: usize,
+    /// Life of a paging cursor.
+    pub cursor_life: Duration,
+    /// Body of an upstream answer, bytes; beyond it 502.
+    pub upstream_body_bytes: usize,
+    /// Time for an upstream to answer in full; beyond it 504.
+    pub upstream_timeout: Duration,
+    /// Time to connect to anything.
+    pub connect_timeout: Duration,
+    /// Time for a caller to send its headers, and for its TLS handshake.
+    pub header_timeout: Duration,
+    /// Time for a caller to send its body.
+    pub body_timeout: Duration,
+    /// Connections at once; further ones wait in the listen queue.
+    pub connections: usize,
+    /// Resources of one log window (rule 3).
+    pub window_resources: usize,
+    /// Bytes of one log window (rule 3).
+    pub window_bytes: usize,
+    /// Revocation list, DER bytes (X19).
+    pub crl_bytes: usize,
+    /// Time to fetch one revocation list.
+    pub crl_timeout: Duration,
+    /// Events waiting for the log; a full queue slows callers, it never drops.
+    pub log_queue: usize,
+    /// Messages kept for a slow subscriber of the bus before it must re-read the log.
+    pub bus_queue: usize,
+    /// Registration requests of one client address a minute; beyond it 429 (P25).
+    pub registrations_per_minute: u32,
+    /// Clients, patients and windows held by detection; beyond it the oldest give way.
+    pub watch_clients: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes: 32 * 1024,
+            header_count: 100,
+            auth_body_bytes: 64 * 1024,
+            fhir_body_bytes: 64 * 1024,
+            target_bytes: 8 * 1024,
+            json_depth: 32,
+            x5c_certificates: 10,
+            certificate_bytes: 16 * 1024,
+            jti_chars: 256,
+            clock_skew: Duration::from_mins(1),
+            statement_life: Duration::from_mins(5),
+            access_token_life: Duration::from_mins(5),
+            search_parameters: 32,
+            search_values: 100,
+            page_default: 20,
+            page_max: 200,
+            refill_pages: 8,
+            narrow_ids: 50,
+            cursor_life: Duration::from_mins(10),
+            upstream_body_bytes: 16 * 1024 * 1024,
+            upstream_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
+            connections: 4096,
+            window_resources: 256,
+            window_bytes: 256 * 1024,
+            crl_bytes: 4 * 1024 * 1024,
+            crl_timeout: Duration::from_secs(5),
+            log_queue: 4096,
+            bus_queue: 4096,
+            registrations_per_minute: 120,
+            watch_clients: 10_000,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! What FHIR says. No I/O.

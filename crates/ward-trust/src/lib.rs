@@ -1,0 +1,1 @@
+//! Who vouches for whom. Pure: certificates, lists and time are passed in.

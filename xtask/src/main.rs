@@ -1,0 +1,2 @@
+//! Generates and checks the committed tables.
+fn main() {}
