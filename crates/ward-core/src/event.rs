@@ -36,6 +36,9 @@ pub enum EventKind {
     /// An attribution roster was imported.
     #[serde(rename = "roster")]
     Roster,
+    /// Detection found something; response reads these.
+    #[serde(rename = "finding")]
+    Finding,
     /// An incident was opened or moved on.
     #[serde(rename = "incident")]
     Incident,

@@ -1,0 +1,37 @@
+# Tasks for people; .ci/run is what the project's checks run.
+
+default:
+    @just --list
+
+# All that .ci/run does.
+ci:
+    bash .ci/run
+
+# The sample hospital.
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# Tests of everything.
+test:
+    cargo test --workspace
+
+# Tests of one room.
+test-crate CRATE:
+    cargo test -p {{CRATE}}
+
+# Format and lints, as CI demands them.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Lints of one room.
+lint-crate CRATE:
+    cargo clippy -p {{CRATE}} --all-targets -- -D warnings
+
+# Licences, bans, sources.
+deny:
+    cargo deny --offline check bans licenses sources
+
+# Regenerates the committed FHIR tables from the official definitions.
+tables DATA="../shared/data":
+    cargo run -p xtask -- tables --data {{DATA}}
