@@ -1,1 +1,34 @@
 //! Who vouches for whom. Pure: certificates, lists and time are passed in.
+//!
+//! The trust half of UDAP (HL7 FAST Security IG 2.0.0 §2, §3, §5.2, §7): X.509 paths with revocation
+//! lists ([`path`]), communities, signed JSON ([`jose`]), and the four documents that travel in it:
+//! software statements ([`statement`]), authentication tokens and `hl7-b2b` ([`assertion`]), and
+//! server metadata ([`metadata`]). No clock, no network, no store: what a check needs is an argument.
+//!
+//! Order of use on the server: [`jose::Jws::parse`], [`jose::Jws::verify`] (signature, by `x5c[0]`
+//! only), then the document's own `validate`, then [`path::validate`]. A document can only be
+//! validated from a [`jose::Verified`] JWS.
+
+mod asn1;
+pub mod assertion;
+pub mod certificate;
+pub mod claims;
+pub mod community;
+pub mod crl;
+pub mod jose;
+pub mod metadata;
+pub mod path;
+pub mod statement;
+
+pub use assertion::{AssertionError, AuthenticationToken, B2bError, Hl7B2b};
+pub use certificate::{Certificate, CertificateError, KeyKind};
+pub use claims::Fault;
+pub use community::{Community, Profile};
+pub use crl::{Crl, CrlError};
+pub use jose::{Alg, JoseError, Jws, SigningIdentity, Verified};
+pub use metadata::{Discovered, Metadata, MetadataError, SignedMetadata, Unproven};
+pub use path::{Chain, PathError, candidate_paths, crl_urls_needed, validate, validate_within};
+pub use statement::{GrantTypes, SoftwareStatement, StatementError};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Pieces of DER that certificates and lists share: signed envelopes, names, times, URIs.
