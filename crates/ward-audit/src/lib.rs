@@ -1,1 +1,63 @@
-//! What happened.
+//! What happened: the append-only Merkle log of one node (rules 3 and 4 of the house).
+//!
+//! [`format`] specifies every byte on disk: segments of checksummed frames (the truth), C2SP tiles and
+//! checkpoints (for other people's tools). [`Log`] is the writer and the [`ward_core::EventSink`] of the
+//! house: an event is acknowledged only after fsync returned. [`Reader`] and [`verify`] need no server.
+//!
+//! Refused: to start on a log that is shorter than what was signed or altered anywhere, to acknowledge
+//! what is not durable, and to put anything into a leaf that does not fit into 2 KiB.
+
+pub mod disk;
+pub mod fhir_view;
+pub mod format;
+pub mod leaf;
+pub mod log;
+pub mod note;
+pub mod proof;
+pub mod reader;
+pub mod testing;
+pub mod verify;
+
+pub use disk::{Disk, RealDisk};
+pub use leaf::Leaf;
+pub use log::{Log, LogOptions, origin_of};
+pub use note::{Checkpoint, VerifierKey};
+pub use proof::{ConsistencyProof, Hash, InclusionProof, ProofError, leaf_hash};
+pub use reader::{BodyError, Reader};
+pub use verify::{Place, Report, Tampered, verify};
+
+/// Why a log cannot be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The disk refused. Names the file and what was tried.
+    #[error("{what}: {source}")]
+    Disk {
+        /// What was tried, on which file.
+        what: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The log on disk is not the log that was written. It is left as it is.
+    #[error(transparent)]
+    Tampered(#[from] Tampered),
+    /// Another process has the log open.
+    #[error("the log is open in another process")]
+    Locked,
+    /// The origin is not a name that a signed note can carry: 1 to 255 visible ASCII characters but `+`.
+    #[error("the origin of the log must be 1 to 255 visible ASCII characters other than '+'")]
+    Origin,
+    /// The verifier key is not of the form `name+hash+key` of an Ed25519 key.
+    #[error("malformed verifier key")]
+    VerifierKey,
+    /// No entry has this index (the log holds `size`).
+    #[error("the log holds {size} entries, there is no entry {index}")]
+    NoEntry {
+        /// The index asked for.
+        index: u64,
+        /// Entries in the log.
+        size: u64,
+    },
+    /// The directory holds no log.
+    #[error("there is no log here")]
+    Absent,
+}

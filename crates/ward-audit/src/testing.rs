@@ -1,0 +1,1 @@
+//! Doubles for tests of this and other rooms.
