@@ -1,0 +1,141 @@
+//! The lock on the way in: Principal × FhirRequest × Facts ─▶ Plan (house §1).
+//!
+//! Refuses, as a pure function of token, request and policy (and so with 403, RS-04): a type or
+//! letter beyond the scopes (RSV-02), types of no known kind (default deny), an organisation whose
+//! roster is unknown (unknown is never yes), and the criteria of [`crate::narrow`].
+
+use ward_core::Limits;
+use ward_fhir::{FhirRequest, Interaction, Letter, ResourceType};
+
+use crate::judge::{Residual, Rows};
+use crate::narrow::{Narrowing, narrow};
+use crate::{Facts, Principal, Roster};
+
+/// What the gateway must do with a request.
+#[derive(Debug)]
+pub enum Plan {
+    /// Refuse; nothing that depends on stored data was touched.
+    Deny(Denial),
+    /// Fetch the one record, then judge it, then answer it or the uniform 404.
+    PreRead(Permit),
+    /// Ask as the client asked; judge what comes back.
+    Forward(Permit),
+    /// Ask for less than the client asked; judge what comes back.
+    Rewrite(Permit),
+    /// Provably empty: answer an empty searchset without asking the upstream.
+    Nothing(Permit),
+}
+
+/// A refusal with its reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denial {
+    /// Id of the rule that decided.
+    pub rule: &'static str,
+    /// HTTP status: always 403.
+    pub status: u16,
+    /// What kind of refusal it is on the wire.
+    pub code: DenialCode,
+    /// Helps the honest caller; constant per rule.
+    pub text: &'static str,
+}
+
+/// The kinds of refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenialCode {
+    /// Policy forbids it whatever the scopes.
+    Forbidden,
+    /// A larger scope would allow it: `WWW-Authenticate: … error="insufficient_scope"` (RFC 6750 §3.1).
+    InsufficientScope,
+}
+
+impl Denial {
+    pub(crate) const fn forbidden(rule: &'static str, text: &'static str) -> Self {
+        Self { rule, status: 403, code: DenialCode::Forbidden, text }
+    }
+}
+
+/// Leave to ask the upstream one thing. Only this crate makes one, and the gateway forwards nothing
+/// without one.
+#[derive(Debug)]
+pub struct Permit {
+    request: FhirRequest,
+    residual: Residual,
+}
+
+impl Permit {
+    /// The request to send: the client's own, or narrower. Never wider.
+    pub const fn request(&self) -> &FhirRequest {
+        &self.request
+    }
+
+    /// What each record that comes back must still satisfy.
+    pub const fn residual(&self) -> &Residual {
+        &self.residual
+    }
+}
+
+const SCOPE: Denial = Denial {
+    rule: "RSV-02",
+    status: 403,
+    code: DenialCode::InsufficientScope,
+    text: "The scopes of this access token do not cover this interaction on this resource type.",
+};
+const TYPE: Denial = Denial::forbidden(
+    "TYPE",
+    "This resource type belongs neither to the Patient compartment nor to the directory, and is not served.",
+);
+const ROSTER: Denial = Denial::forbidden(
+    "ROSTER",
+    "No attribution roster is known for this organization; patient data cannot be served to it.",
+);
+const CAPABILITIES: Denial =
+    Denial::forbidden("C21", "The capability statement is answered by the gateway itself.");
+
+/// Decides what may be asked of the upstream.
+pub fn plan(
+    principal: &Principal,
+    request: &FhirRequest,
+    facts: &Facts,
+    limits: &Limits,
+) -> Plan {
+    let (rtype, id, letter) = match &request.interaction {
+        Interaction::Capabilities => return Plan::Deny(CAPABILITIES),
+        Interaction::Read { rtype, id } | Interaction::Vread { rtype, id, .. } => {
+            (*rtype, Some(id.clone()), Letter::R)
+        }
+        Interaction::Search(search) => (search.rtype, None, Letter::S),
+    };
+    if !principal.scopes.allows(rtype, letter) {
+        return Plan::Deny(SCOPE);
+    }
+    let rows = match rows_of(rtype) {
+        Some(Rows::Compartment) if facts.roster == Roster::Unknown => return Plan::Deny(ROSTER),
+        Some(rows) => rows,
+        None => return Plan::Deny(TYPE),
+    };
+    let residual = Residual::new(rtype, id, rows, &facts.roster);
+    let permit = |interaction| Permit {
+        request: FhirRequest { version: request.version, interaction },
+        residual: residual.clone(),
+    };
+    match &request.interaction {
+        Interaction::Search(search) => match narrow(search, rows, &residual.patients, limits) {
+            Narrowing::Denied(denial) => Plan::Deny(denial),
+            Narrowing::Same => Plan::Forward(permit(Interaction::Search(search.clone()))),
+            Narrowing::Narrowed(search) => Plan::Rewrite(permit(Interaction::Search(search))),
+            Narrowing::Nothing => Plan::Nothing(permit(Interaction::Search(search.clone()))),
+        },
+        instance => Plan::PreRead(permit(instance.clone())),
+    }
+}
+
+/// The kind of a type. Compartment first: a directory type that is a member too is a patient's data.
+fn rows_of(rtype: ResourceType) -> Option<Rows> {
+    if rtype.is_patient_member() {
+        Some(Rows::Compartment)
+    } else if rtype.is_directory() {
+        Some(Rows::Directory)
+    } else {
+        None
+    }
+}
