@@ -186,13 +186,27 @@ fn is_uri(text: &str) -> bool {
 }
 
 /// SHA-256 of a certificate's DER.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Thumbprint(pub [u8; 32]);
 
 impl Thumbprint {
     /// Parses 64 lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         crate::crypto::unhex(text).map(Self).ok_or(IdError::Malformed("certificate thumbprint"))
+    }
+}
+
+impl TryFrom<String> for Thumbprint {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Thumbprint> for String {
+    fn from(thumbprint: Thumbprint) -> Self {
+        thumbprint.to_string()
     }
 }
 

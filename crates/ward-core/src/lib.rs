@@ -7,6 +7,7 @@
 pub mod bus;
 pub mod crypto;
 pub mod event;
+pub mod follow;
 pub mod id;
 pub mod json;
 pub mod limits;
@@ -21,6 +22,7 @@ pub use event::{
     Actor, Event, EventBody, EventKind, EventSink, Outbox, OutboxRow, OutboxSeq, Outcome, Receipt,
     Recorded, Released, SinkError, Transfer, Window, WindowStep,
 };
+pub use follow::{Follower, History};
 pub use id::{
     ClientId, ClientUri, CommunityUri, CorrelationId, FhirVersion, GrantId, IdError, IncidentId,
     NodeId, OrganizationUri, PatientId, TenantId, Thumbprint, TokenId,

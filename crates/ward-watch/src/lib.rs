@@ -10,4 +10,4 @@ mod detector;
 mod runner;
 
 pub use detector::{Ceiling, Ceilings, Detector, Finding, RULE_DISTINCT_PATIENTS};
-pub use runner::{History, Watch};
+pub use runner::Watch;
