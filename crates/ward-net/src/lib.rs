@@ -1,1 +1,19 @@
 //! The wire.
+//!
+//! The HTTP/1.1 server over TLS ([`server`], [`tls`]), the one HTTP client with guarded egress
+//! ([`client`]), HTTP vocabulary with bounded and abortable bodies ([`http`]), and revocation lists by
+//! URL ([`lists`]). Everything here is bounded by [`ward_core::Limits`] and nothing is installed
+//! globally: no process-wide TLS provider, no ambient client.
+
+pub mod client;
+pub mod http;
+pub mod lists;
+pub mod server;
+pub mod tls;
+mod wire;
+
+pub use client::{Egress, FetchError, HttpClient};
+pub use http::Body;
+pub use lists::{ListsError, RevocationLists};
+pub use server::{Handler, Peer, Running, Server};
+pub use tls::{TlsError, TlsReload, TlsVersions};

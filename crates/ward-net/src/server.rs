@@ -1,0 +1,232 @@
+//! The HTTP/1.1 server: hyper over TLS or plain TCP, every wait and every buffer bounded (rule 12).
+//!
+//! Header bytes and count (431), header and handshake time, connections at once, target length (414),
+//! callers that stop reading. A handler that panics answers 500 and takes nothing else down. HTTP/1.0
+//! is refused (505): it cannot tell a broken-off answer from a complete one.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+use ward_core::{BoxFuture, Limits};
+
+use crate::http::{Body, text};
+use crate::tls::TlsReload;
+use crate::wire::{Duplex, Guarded};
+
+/// Who is on the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Address of the socket; a reverse proxy's, if there is one.
+    pub addr: SocketAddr,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+}
+
+/// What answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request. Errors are answers too.
+    fn handle(&self, request: Request<Incoming>, peer: Peer) -> BoxFuture<'_, Response<Body>>;
+}
+
+/// Makes a [`Handler`] of a function that returns a boxed future.
+impl<F> Handler for F
+where
+    F: Fn(Request<Incoming>, Peer) -> BoxFuture<'static, Response<Body>> + Send + Sync + 'static,
+{
+    fn handle(&self, request: Request<Incoming>, peer: Peer) -> BoxFuture<'_, Response<Body>> {
+        self(request, peer)
+    }
+}
+
+/// Starts servers.
+#[derive(Debug, Clone, Copy)]
+pub struct Server;
+
+impl Server {
+    /// Serves `listener` until [`Running::shutdown`], or until the [`Running`] is dropped. With `tls`
+    /// every connection must begin with a handshake.
+    pub fn start(
+        listener: TcpListener,
+        tls: Option<Arc<TlsReload>>,
+        handler: Arc<dyn Handler>,
+        limits: Arc<Limits>,
+    ) -> io::Result<Running> {
+        let addr = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared { tls, handler, limits });
+        let task = tokio::spawn(accept(listener, shared, stopped));
+        Ok(Running { addr, stop, task: Some(task) })
+    }
+}
+
+/// A server that runs. Dropping it stops it at once.
+#[derive(Debug)]
+pub struct Running {
+    addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Where it listens.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Takes no more connections, lets running requests end for at most `grace`, then cuts them.
+    /// True if all ended by themselves.
+    pub async fn shutdown(mut self, grace: Duration) -> bool {
+        self.stop.send_replace(true);
+        let Some(mut task) = self.task.take() else { return true };
+        let drained = tokio::time::timeout(grace, &mut task).await.is_ok();
+        task.abort();
+        drained
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+struct Shared {
+    tls: Option<Arc<TlsReload>>,
+    handler: Arc<dyn Handler>,
+    limits: Arc<Limits>,
+}
+
+/// Accepts until told to stop, then waits for the connections. Dropping it (abort) cuts them: the
+/// `JoinSet` aborts its tasks.
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(shared.limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        // A place first: without one, callers wait in the listen queue.
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await.ok()?;
+            Some((place, listener.accept().await))
+        };
+        let accepted = tokio::select! {
+            () = told_to_stop(&mut stopped) => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = next => accepted,
+        };
+        match accepted {
+            Some((place, Ok((stream, addr)))) => {
+                let connection = serve(stream, addr, Arc::clone(&shared), stopped.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Some((_, Err(error))) => {
+                // Out of descriptors, or a caller that reset: neither may spin nor end the server.
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            None => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Resolves when the server is told to stop, or its handle is gone.
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// One connection, from its handshake to its end.
+async fn serve(
+    stream: TcpStream,
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let limits = &shared.limits;
+    // Small answers must not wait for acknowledgements; an error here means the caller has gone.
+    let _ = stream.set_nodelay(true);
+    let peer = Peer { addr, tls: shared.tls.is_some() };
+    let stream: Box<dyn Duplex> = match &shared.tls {
+        None => Box::new(stream),
+        Some(tls) => {
+            let handshake = TlsAcceptor::from(tls.current()).accept(stream);
+            match tokio::time::timeout(limits.header_timeout, handshake).await {
+                Ok(Ok(stream)) => Box::new(stream),
+                Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+                Err(_) => return tracing::debug!("TLS handshake took too long"),
+            }
+        }
+    };
+    let service = service_fn(|request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(answer(&shared, request, peer).await) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.header_bytes.max(MIN_BUFFER));
+    if limits.header_count != DEFAULT_HEADERS {
+        http.max_headers(limits.header_count);
+    }
+    let io = TokioIo::new(Guarded::new(stream, limits.body_timeout));
+    let mut connection = pin!(http.serve_connection(io, service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told_to_stop(&mut stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// hyper refuses smaller buffers.
+const MIN_BUFFER: usize = 8192;
+/// hyper's own bound on header fields, which needs no allocation.
+const DEFAULT_HEADERS: usize = 100;
+
+/// Asks the handler; whatever it does, there is an answer.
+async fn answer(shared: &Shared, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    if request.version() != Version::HTTP_11 {
+        return text(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 only\n");
+    }
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > shared.limits.target_bytes {
+        return text(StatusCode::URI_TOO_LONG, "the request target is too long\n");
+    }
+    let Ok(future) = catch_unwind(AssertUnwindSafe(|| shared.handler.handle(request, peer))) else {
+        return panicked();
+    };
+    let mut future = future;
+    // The future is not polled again after a panic, so no half-changed state of it is seen.
+    std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll,
+        Err(_) => Poll::Ready(panicked()),
+    })
+    .await
+}
+
+fn panicked() -> Response<Body> {
+    tracing::error!("a request handler panicked; answered 500");
+    text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+}
