@@ -1,59 +1,381 @@
-//! One X.509 certificate, parsed once (RFC 5280 §4).
-use ward_core::{Thumbprint, Timestamp};
+//! One X.509 certificate, read once by x509-cert (RFC 5280 §4; PKI-11..PKI-14, X33..X42).
+//!
+//! Refuses what is not the DER of exactly one certificate, and an extension that occurs twice. Known
+//! extensions that do not decode are remembered, not refused here: such a certificate may be junk
+//! beside the path (PKI-09), and on the path [`crate::path`] refuses it with the right code.
+
+use std::fmt;
+use std::sync::Arc;
+
+use der::asn1::{AnyRef, ObjectIdentifier, UintRef};
+use der::{Decode as _, Encode as _, Reader as _, SliceReader, TagNumber};
+use rustls_pki_types::alg_id;
+use ward_core::{Thumbprint, Timestamp, crypto};
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
+use x509_cert::ext::pkix::{
+    AuthorityInfoAccessSyntax, BasicConstraints, CertificatePolicies, CrlDistributionPoints,
+    KeyUsage,
+};
+
+const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
+const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
+const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
+const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
+const AUTHORITY_INFO_ACCESS: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1");
+const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
+
+/// URLs of one kind that are read from one certificate; further ones are ignored.
+const MAX_URLS: usize = 8;
+
 /// What kind of public key a certificate has (PKI-13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyKind {
-    /// RSA with a modulus of so many bits.
+    /// RSA.
     Rsa {
-        /// Size of the modulus.
+        /// Length of the modulus in bits.
         bits: usize,
     },
     /// NIST P-256.
     P256,
     /// NIST P-384.
     P384,
-    /// Anything else; never accepted.
+    /// Anything else; accepted nowhere (X36).
     Other,
 }
+
 /// Why bytes are not a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// Not the DER of exactly one certificate.
+    /// Not the DER of exactly one version-3 certificate.
     #[error("not a certificate")]
     Malformed,
+    /// An extension occurs twice (RFC 5280 §4.2).
+    #[error("a certificate extension occurs twice")]
+    DuplicateExtension,
 }
-/// An X.509 certificate. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Certificate {
-    der: std::sync::Arc<[u8]>,
+
+/// An X.509 certificate. Cheap to clone; equal when its DER is.
+#[derive(Clone)]
+pub struct Certificate(Arc<Parts>);
+
+struct Parts {
+    der: Vec<u8>,
+    thumbprint: Thumbprint,
+    issuer: Vec<u8>,
+    subject: Vec<u8>,
+    serial: Vec<u8>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    key: KeyKind,
+    strong_exponent: bool,
+    key_algorithm: Vec<u8>,
+    key_bits: Vec<u8>,
+    extensions: Extensions,
 }
+
+#[derive(Default)]
+struct Extensions {
+    san_uris: Vec<String>,
+    /// A SAN URI that is not visible ASCII, or a SAN that does not decode (X41).
+    san_malformed: bool,
+    /// Another known extension that does not decode.
+    malformed: bool,
+    key_usage: Option<KeyUsage>,
+    is_ca: bool,
+    crl_urls: Vec<String>,
+    ca_issuer_urls: Vec<String>,
+    policies: Vec<String>,
+}
+
 impl Certificate {
-    /// Parses DER.
-    pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> { Ok(Self { der: der.into() }) }
-    /// d
-    pub fn der(&self) -> &[u8] { &self.der }
-    /// d
-    pub fn thumbprint(&self) -> Thumbprint { Thumbprint([0; 32]) }
-    /// d
-    pub fn san_uris(&self) -> &[String] { &[] }
-    /// d
-    pub fn crl_urls(&self) -> &[String] { &[] }
-    /// d
-    pub fn ca_issuer_urls(&self) -> &[String] { &[] }
-    /// d
-    pub fn not_before(&self) -> Timestamp { Timestamp::from_seconds(0) }
-    /// d
-    pub fn not_after(&self) -> Timestamp { Timestamp::from_seconds(0) }
-    /// d
-    pub fn issuer_der(&self) -> &[u8] { &[] }
-    /// d
-    pub fn subject_der(&self) -> &[u8] { &[] }
-    /// d
-    pub fn serial(&self) -> &[u8] { &[] }
-    /// d
-    pub fn subject_key(&self) -> KeyKind { KeyKind::Other }
-    /// d
-    pub fn policy_oids(&self) -> &[String] { &[] }
-    /// d
-    pub fn is_ca(&self) -> bool { false }
+    /// Parses the DER of exactly one certificate.
+    pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+        let malformed = |_| CertificateError::Malformed;
+        let parsed = x509_cert::Certificate::from_der(der).map_err(malformed)?;
+        let tbs = parsed.tbs_certificate();
+        let spki = tbs.subject_public_key_info();
+        let key_algorithm = {
+            let whole = spki.algorithm.to_der().map_err(malformed)?;
+            AnyRef::from_der(&whole).map_err(malformed)?.value().to_vec()
+        };
+        let key_bits =
+            spki.subject_public_key.as_bytes().ok_or(CertificateError::Malformed)?.to_vec();
+        let (key, strong_exponent) = key_kind(&key_algorithm, &key_bits);
+        let serial = {
+            let whole = tbs.serial_number().to_der().map_err(malformed)?;
+            AnyRef::from_der(&whole).map_err(malformed)?.value().to_vec()
+        };
+        Ok(Self(Arc::new(Parts {
+            der: der.to_vec(),
+            thumbprint: Thumbprint(crypto::sha256(&[der])),
+            issuer: tbs.issuer().to_der().map_err(malformed)?,
+            subject: tbs.subject().to_der().map_err(malformed)?,
+            serial,
+            not_before: timestamp(tbs.validity().not_before),
+            not_after: timestamp(tbs.validity().not_after),
+            key,
+            strong_exponent,
+            key_algorithm,
+            key_bits,
+            extensions: extensions(tbs.extensions().map_or(&[], Vec::as_slice))?,
+        })))
+    }
+
+    /// The DER that it was parsed from.
+    pub fn der(&self) -> &[u8] {
+        &self.0.der
+    }
+
+    /// SHA-256 of the DER.
+    pub fn thumbprint(&self) -> Thumbprint {
+        self.0.thumbprint
+    }
+
+    /// The `uniformResourceIdentifier` entries of the subject alternative name, in order, visible
+    /// ASCII only. Taken literally: a `*` is no wildcard (X42).
+    pub fn san_uris(&self) -> &[String] {
+        &self.0.extensions.san_uris
+    }
+
+    /// Where its revocation list can be had: `http` and `https` URLs of complete, direct lists (at most 8).
+    pub fn crl_urls(&self) -> &[String] {
+        &self.0.extensions.crl_urls
+    }
+
+    /// Where its issuer's certificate can be had: `http` and `https` `caIssuers` URLs (at most 8; PKI-06).
+    pub fn ca_issuer_urls(&self) -> &[String] {
+        &self.0.extensions.ca_issuer_urls
+    }
+
+    /// First second of its validity.
+    pub fn not_before(&self) -> Timestamp {
+        self.0.not_before
+    }
+
+    /// Last second of its validity.
+    pub fn not_after(&self) -> Timestamp {
+        self.0.not_after
+    }
+
+    /// DER of the issuer's name.
+    pub fn issuer_der(&self) -> &[u8] {
+        &self.0.issuer
+    }
+
+    /// DER of the subject's name.
+    pub fn subject_der(&self) -> &[u8] {
+        &self.0.subject
+    }
+
+    /// Serial number: contents of the DER INTEGER.
+    pub fn serial(&self) -> &[u8] {
+        &self.0.serial
+    }
+
+    /// Kind and size of the public key.
+    pub fn subject_key(&self) -> KeyKind {
+        self.0.key
+    }
+
+    /// Certificate policies, dotted.
+    pub fn policy_oids(&self) -> &[String] {
+        &self.0.extensions.policies
+    }
+
+    /// Whether basicConstraints say `CA:TRUE`.
+    pub fn is_ca(&self) -> bool {
+        self.0.extensions.is_ca
+    }
+
+    /// Whether the key may be used at all: RSA of 2048 to 8192 bits with a public exponent of at
+    /// least 65537, P-256 or P-384 (PKI-13, X34–X36).
+    pub fn has_strong_key(&self) -> bool {
+        match self.0.key {
+            KeyKind::Rsa { bits } => (2048..=8192).contains(&bits) && self.0.strong_exponent,
+            KeyKind::P256 | KeyKind::P384 => true,
+            KeyKind::Other => false,
+        }
+    }
+
+    /// Whether `now` lies within its validity, both ends included.
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.0.not_before <= now && now.as_seconds() <= self.0.not_after.as_seconds()
+    }
+
+    pub(crate) fn san_malformed(&self) -> bool {
+        self.0.extensions.san_malformed
+    }
+
+    pub(crate) fn malformed(&self) -> bool {
+        self.0.extensions.malformed
+    }
+
+    /// Key usage as far as it is limited; a certificate without the extension may do all (RFC 5280 §4.2.1.3).
+    pub(crate) fn may(&self, usage: fn(&KeyUsage) -> bool) -> bool {
+        self.0.extensions.key_usage.as_ref().is_none_or(usage)
+    }
+
+    /// Contents of the key's algorithm identifier.
+    pub(crate) fn key_algorithm(&self) -> &[u8] {
+        &self.0.key_algorithm
+    }
+
+    /// The key: an `RSAPublicKey` or an uncompressed point.
+    pub(crate) fn key_bits(&self) -> &[u8] {
+        &self.0.key_bits
+    }
+
+    /// Whether both name the same subject with the same key.
+    pub(crate) fn same_entity(&self, other: &Self) -> bool {
+        self.subject_der() == other.subject_der()
+            && self.key_algorithm() == other.key_algorithm()
+            && self.key_bits() == other.key_bits()
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.der == other.0.der
+    }
+}
+
+impl Eq for Certificate {}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({})", self.0.thumbprint)
+    }
+}
+
+fn timestamp(time: x509_cert::time::Time) -> Timestamp {
+    Timestamp::from_seconds(i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Kind of key, and whether an RSA exponent is odd and at least 65537 (X35).
+fn key_kind(algorithm: &[u8], bits: &[u8]) -> (KeyKind, bool) {
+    if algorithm == alg_id::ECDSA_P256.as_ref() {
+        (KeyKind::P256, true)
+    } else if algorithm == alg_id::ECDSA_P384.as_ref() {
+        (KeyKind::P384, true)
+    } else if algorithm == alg_id::RSA_ENCRYPTION.as_ref() {
+        rsa(bits).unwrap_or((KeyKind::Other, false))
+    } else {
+        (KeyKind::Other, false)
+    }
+}
+
+/// Reads `RSAPublicKey` (RFC 8017 §A.1.1).
+fn rsa(key: &[u8]) -> Option<(KeyKind, bool)> {
+    let mut reader = SliceReader::new(key).ok()?;
+    let (modulus, exponent) = reader
+        .sequence(|inner| der::Result::Ok((UintRef::decode(inner)?, UintRef::decode(inner)?)))
+        .ok()?;
+    reader.finish().ok()?;
+    let leading = modulus.as_bytes().first()?.leading_zeros() as usize;
+    let bits = modulus.as_bytes().len() * 8 - leading;
+    let exponent = exponent.as_bytes();
+    let odd = exponent.last().is_some_and(|low| low & 1 == 1);
+    // Three octets hold 65537; an odd number of three octets below it starts with one, zero and is 65537 or more.
+    let large = exponent.len() > 3 || (exponent.len() == 3 && exponent.first() >= Some(&1));
+    Some((KeyKind::Rsa { bits }, odd && large))
+}
+
+fn extensions(list: &[x509_cert::ext::Extension]) -> Result<Extensions, CertificateError> {
+    let mut found = Extensions::default();
+    for (at, extension) in list.iter().enumerate() {
+        if list.iter().skip(at + 1).any(|later| later.extn_id == extension.extn_id) {
+            return Err(CertificateError::DuplicateExtension);
+        }
+        let value = extension.extn_value.as_bytes();
+        let outcome = match extension.extn_id {
+            SUBJECT_ALT_NAME => {
+                match san_uris(value) {
+                    Some(uris) => found.san_uris = uris,
+                    None => found.san_malformed = true,
+                }
+                Ok(())
+            }
+            KEY_USAGE => KeyUsage::from_der(value).map(|usage| found.key_usage = Some(usage)),
+            BASIC_CONSTRAINTS => {
+                BasicConstraints::from_der(value).map(|constraints| found.is_ca = constraints.ca)
+            }
+            CRL_DISTRIBUTION_POINTS => {
+                CrlDistributionPoints::from_der(value).map(|points| found.crl_urls = crl_urls(&points))
+            }
+            CERTIFICATE_POLICIES => CertificatePolicies::from_der(value).map(|policies| {
+                found.policies =
+                    policies.0.iter().map(|one| one.policy_identifier.to_string()).collect();
+            }),
+            AUTHORITY_INFO_ACCESS => AuthorityInfoAccessSyntax::from_der(value).map(|access| {
+                found.ca_issuer_urls = access
+                    .0
+                    .iter()
+                    .filter(|one| one.access_method == CA_ISSUERS)
+                    .filter_map(|one| fetchable(&one.access_location))
+                    .take(MAX_URLS)
+                    .collect();
+            }),
+            _ => Ok(()),
+        };
+        found.malformed |= outcome.is_err();
+    }
+    Ok(found)
+}
+
+/// The URI entries of a SAN. Read tag by tag so that entries of kinds that nobody here needs cannot
+/// make the rest unreadable. `None`: not DER, empty, or a URI outside visible ASCII (X41).
+fn san_uris(value: &[u8]) -> Option<Vec<String>> {
+    let mut reader = SliceReader::new(value).ok()?;
+    let entries = reader
+        .sequence(|inner| {
+            let mut entries = Vec::new();
+            while !inner.is_finished() {
+                entries.push(AnyRef::from_der(inner.tlv_bytes()?)?);
+            }
+            der::Result::Ok(entries)
+        })
+        .ok()?;
+    reader.finish().ok()?;
+    if entries.is_empty() {
+        return None;
+    }
+    let uri = der::Tag::ContextSpecific { constructed: false, number: TagNumber(6) };
+    entries
+        .iter()
+        .filter(|entry| der::Tagged::tag(*entry) == uri)
+        .map(|entry| {
+            let text = std::str::from_utf8(entry.value()).ok()?;
+            let visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+            visible.then(|| text.to_owned())
+        })
+        .collect()
+}
+
+/// URLs of points that stand for complete lists of the certificate's own issuer (X18).
+fn crl_urls(points: &CrlDistributionPoints) -> Vec<String> {
+    points
+        .0
+        .iter()
+        .filter(|point| point.crl_issuer.is_none() && point.reasons.is_none())
+        .filter_map(|point| match &point.distribution_point {
+            Some(DistributionPointName::FullName(names)) => Some(names),
+            _ => None,
+        })
+        .flatten()
+        .filter_map(fetchable)
+        .take(MAX_URLS)
+        .collect()
+}
+
+/// A URL that may be fetched at all: `file:` and `ldap:` are not (X20).
+fn fetchable(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::UniformResourceIdentifier(uri) => Some(uri.as_str())
+            .filter(|uri| uri.starts_with("http://") || uri.starts_with("https://"))
+            .filter(|uri| uri.len() <= 1024 && uri.bytes().all(|byte| byte.is_ascii_graphic()))
+            .map(str::to_owned),
+        _ => None,
+    }
 }

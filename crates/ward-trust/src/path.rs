@@ -1,9 +1,30 @@
-//! Path building and validation.
+//! Paths from a leaf to a community's anchor (RFC 5280 §6; PKI-01..PKI-17, X01..X48).
+//!
+//! rustls-webpki builds paths and checks signatures, dates, CA bit, path length, name constraints and
+//! unknown critical extensions. It does not look at keyUsage, the anchor's dates, the SAN, key sizes of
+//! the leaf or policies (stack.md §2): those stand here, as does revocation, so that each reason has its
+//! own error and a missing list (503) is told from a revoked certificate. URI name constraints are
+//! refused by webpki whether or not they hold: a community bounds its members with
+//! [`Community::uri_prefixes`] instead.
+
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use ward_core::Timestamp;
+use webpki::{EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath};
+use x509_cert::ext::pkix::KeyUsage;
+
 use crate::{Certificate, Community, Crl};
-/// A built and validated path.
+
+/// Paths that are tried for one leaf.
+const MAX_PATHS: usize = 8;
+
+/// Clock skew accepted for `thisUpdate` (JWT-12).
+const SKEW: Duration = Duration::from_mins(1);
+
+/// A built path: every signature, date and constraint on it holds.
 #[derive(Debug, Clone)]
 pub struct Chain {
     /// Leaf first, then its issuers, without the anchor.
@@ -11,34 +32,445 @@ pub struct Chain {
     /// The community's anchor at which the path ends.
     pub anchor: Certificate,
     /// Whether a list past its `nextUpdate` was used, within the grace that the caller allowed.
-    /// To be flagged in every event and alarmed.
+    /// To be flagged in every event and alarmed (amendment to PKI-04).
     pub stale: bool,
 }
+
 impl Chain {
     /// The leaf.
-    pub fn leaf(&self) -> Option<&Certificate> { self.certificates.first() }
+    pub fn leaf(&self) -> Option<&Certificate> {
+        self.certificates.first()
+    }
+
+    /// The certificates that need a list, each with its issuer.
+    fn links(&self) -> impl Iterator<Item = (&Certificate, &Certificate)> {
+        let issuers = self.certificates.iter().skip(1).chain(std::iter::once(&self.anchor));
+        self.certificates.iter().zip(issuers)
+    }
 }
-/// Why there is no valid path.
+
+/// Why there is no valid path. Says nothing of which certificate: that is for the caller's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// d
+    /// No path leads to an anchor of the community (X05–X09, X26, X46).
     #[error("no path to a trust anchor")]
     Untrusted,
-    /// d
+    /// A certificate has expired (X01, X03).
+    #[error("a certificate has expired")]
+    Expired,
+    /// A certificate is not yet valid (X02).
+    #[error("a certificate is not yet valid")]
+    NotYetValid,
+    /// The anchor has expired or is not yet valid (X04).
+    #[error("the trust anchor is not valid now")]
+    AnchorExpired,
+    /// A signature on the path is not its issuer's (X43).
+    #[error("a certificate was not signed by its issuer")]
+    Signature,
+    /// An issuer is not a CA (X27, X28).
+    #[error("an issuer is not a certification authority")]
+    NotAuthority,
+    /// The leaf is a CA.
+    #[error("the leaf is a certification authority")]
+    LeafIsAuthority,
+    /// pathLen exceeded (X29).
+    #[error("the path is too long")]
+    PathLength,
+    /// An issuer without keyCertSign (X30).
+    #[error("an issuer may not sign certificates")]
+    KeyCertSign,
+    /// A name constraint is violated, or of a kind that is not understood (X31).
+    #[error("a name constraint is violated")]
+    NameConstraint,
+    /// An unknown critical extension (X32).
+    #[error("an unknown critical extension")]
+    CriticalExtension,
+    /// The leaf may not sign data (X33).
+    #[error("the leaf may not sign")]
+    KeyUsage,
+    /// A key below the floor (X34–X36).
+    #[error("a key is too weak or of a kind that is not accepted")]
+    WeakKey,
+    /// A signature algorithm below the floor (X37).
+    #[error("a signature algorithm is not accepted")]
+    WeakSignature,
+    /// No URI in the subject alternative name (X38–X40).
+    #[error("the certificate names no URI")]
+    NoUri,
+    /// A SAN that is not visible ASCII or not readable (X41).
+    #[error("the certificate's names are malformed")]
+    MalformedUri,
+    /// A SAN URI outside the prefixes of the community (§8.5 as amended).
+    #[error("the certificate's URI is outside the community")]
+    ForeignUri,
+    /// A demanded certificate policy is absent (X45).
+    #[error("a required certificate policy is absent")]
+    Policy,
+    /// A certificate or extension that does not decode.
+    #[error("a certificate is malformed")]
+    Malformed,
+    /// More paths or signatures than are tried.
+    #[error("too many certificates to try")]
+    TooComplex,
+    /// A certificate is revoked (X10, X12, X13, X47).
+    #[error("a certificate is revoked")]
+    Revoked,
+    /// A certificate names no revocation list, and none is at hand (X21).
+    #[error("a certificate names no revocation list")]
+    NoRevocationSource,
+    /// No list is at hand (X14).
     #[error("revocation information is unavailable")]
     RevocationUnknown,
+    /// The list at hand was signed by another key (X16).
+    #[error("the revocation list was not signed by the issuer")]
+    RevocationSigner,
+    /// The list at hand is from the future (X17).
+    #[error("the revocation list is not yet valid")]
+    RevocationFuture,
+    /// The list at hand is past its `nextUpdate` (X15).
+    #[error("the revocation list is out of date")]
+    RevocationStale,
 }
+
 impl PathError {
-    /// Whether the check could not be made for lack of revocation information: 503, not a refusal (T36).
-    pub const fn is_unavailable(&self) -> bool { matches!(self, Self::RevocationUnknown) }
-    /// Id of the rule.
-    pub const fn rule(&self) -> &'static str { "PKI-01" }
+    /// Whether the check could not be made for want of a usable list: answer 503 with `Retry-After`,
+    /// for only a certificate known to be bad is refused (amendment to T36, PKI-04).
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(
+            self,
+            Self::RevocationUnknown
+                | Self::RevocationSigner
+                | Self::RevocationFuture
+                | Self::RevocationStale
+        )
+    }
+
+    /// Id of the rule, for log and audit.
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::Untrusted => "PKI-01",
+            Self::Expired => "X01",
+            Self::NotYetValid => "X02",
+            Self::AnchorExpired => "X04",
+            Self::Signature => "X43",
+            Self::NotAuthority => "X27",
+            Self::LeafIsAuthority | Self::Malformed | Self::TooComplex => "PKI-10",
+            Self::PathLength => "X29",
+            Self::KeyCertSign => "X30",
+            Self::NameConstraint => "X31",
+            Self::CriticalExtension => "X32",
+            Self::KeyUsage => "X33",
+            Self::WeakKey => "X34",
+            Self::WeakSignature => "X37",
+            Self::NoUri => "X38",
+            Self::MalformedUri => "X41",
+            Self::ForeignUri => "COM-07",
+            Self::Policy => "X45",
+            Self::Revoked => "X10",
+            Self::NoRevocationSource => "X21",
+            Self::RevocationUnknown => "X14",
+            Self::RevocationSigner => "X16",
+            Self::RevocationFuture => "X17",
+            Self::RevocationStale => "X15",
+        }
+    }
+
+    /// Among several reasons for want of a list, the one that helps the operator most.
+    const fn weight(self) -> u8 {
+        match self {
+            Self::RevocationStale => 4,
+            Self::RevocationFuture => 3,
+            Self::RevocationSigner => 2,
+            Self::RevocationUnknown => 1,
+            _ => 0,
+        }
+    }
 }
-/// Every path from the leaf to an anchor that holds but for revocation, best first.
-pub fn candidate_paths(_leaf: &Certificate, _extra: &[Certificate], _community: &Community, _now: Timestamp) -> Result<Vec<Chain>, PathError> { Err(PathError::Untrusted) }
-/// The lists to fetch before [`validate`]: CRL URLs of the certificates on paths to an anchor and of no others.
-pub fn crl_urls_needed(_leaf: &Certificate, _extra: &[Certificate], _community: &Community, _now: Timestamp) -> Result<Vec<String>, PathError> { Err(PathError::Untrusted) }
-/// Builds and validates a path.
-pub fn validate(leaf: &Certificate, extra: &[Certificate], community: &Community, lists: &[Arc<Crl>], now: Timestamp) -> Result<Chain, PathError> { validate_within(leaf, extra, community, lists, now, Duration::ZERO) }
-/// [`validate`] with a grace: a list is good for so long after its `nextUpdate` (PKI-04 as amended; existing treatment clients only).
-pub fn validate_within(_leaf: &Certificate, _extra: &[Certificate], _community: &Community, _lists: &[Arc<Crl>], _now: Timestamp, _grace: Duration) -> Result<Chain, PathError> { Err(PathError::Untrusted) }
+
+impl From<Error> for PathError {
+    fn from(error: Error) -> Self {
+        #[expect(deprecated, reason = "webpki still returns the contextless variants in places")]
+        match error {
+            Error::CertExpired { .. } => Self::Expired,
+            Error::CertNotValidYet { .. } => Self::NotYetValid,
+            Error::CaUsedAsEndEntity => Self::LeafIsAuthority,
+            Error::EndEntityUsedAsCa => Self::NotAuthority,
+            Error::PathLenConstraintViolated => Self::PathLength,
+            Error::NameConstraintViolation | Error::MalformedNameConstraint => Self::NameConstraint,
+            Error::UnsupportedCriticalExtension => Self::CriticalExtension,
+            Error::UnsupportedSignatureAlgorithm
+            | Error::UnsupportedSignatureAlgorithmContext(_)
+            | Error::UnsupportedSignatureAlgorithmForPublicKey
+            | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Self::WeakSignature,
+            Error::InvalidSignatureForPublicKey => Self::Signature,
+            Error::MaximumNameConstraintComparisonsExceeded
+            | Error::MaximumPathBuildCallsExceeded
+            | Error::MaximumPathDepthExceeded
+            | Error::MaximumSignatureChecksExceeded => Self::TooComplex,
+            Error::UnknownIssuer => Self::Untrusted,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+/// Extended key usage is no criterion: the texts of UDAP set none (PKI-11). It must be readable.
+struct AnyUse;
+
+impl ExtendedKeyUsageValidator for AnyUse {
+    fn validate(&self, iter: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
+        iter.map(|id| id.map(|_| ())).collect()
+    }
+}
+
+/// Every path from the leaf to an anchor that holds but for revocation, best first, at most 8.
+///
+/// `extra` are the other certificates of `x5c`: their order does not matter (PKI-08), those that no
+/// path needs are ignored, and none of them is ever an anchor (PKI-09, X07).
+pub fn candidate_paths(
+    leaf: &Certificate,
+    extra: &[Certificate],
+    community: &Community,
+    now: Timestamp,
+) -> Result<Vec<Chain>, PathError> {
+    check_leaf(leaf, community)?;
+    let mut pool: Vec<&Certificate> = Vec::new();
+    for certificate in extra.iter().chain(&community.intermediates) {
+        // An anchor sent along would only make each path longer by itself.
+        let anchor = community.anchors.iter().any(|anchor| anchor.same_entity(certificate));
+        if !anchor && certificate != leaf && !pool.contains(&certificate) {
+            pool.push(certificate);
+        }
+    }
+    let leaf_der = CertificateDer::from(leaf.der());
+    let pool_der: Vec<_> = pool.iter().map(|one| CertificateDer::from(one.der())).collect();
+    let anchor_der: Vec<_> =
+        community.anchors.iter().map(|one| CertificateDer::from(one.der())).collect();
+    let anchors: Vec<TrustAnchor<'_>> = anchor_der
+        .iter()
+        .map(webpki::anchor_from_trusted_cert)
+        .collect::<Result<_, _>>()
+        .map_err(|_| PathError::Malformed)?;
+    let end_entity = EndEntityCert::try_from(&leaf_der)?;
+    let seconds = u64::try_from(now.as_seconds()).unwrap_or(0);
+
+    let found: RefCell<Vec<Chain>> = RefCell::default();
+    let fault: RefCell<Option<PathError>> = RefCell::default();
+    let judge = |path: &VerifiedPath<'_>| {
+        match assemble(path, leaf, &pool, community, now) {
+            Ok(chain) => found.borrow_mut().push(chain),
+            Err(error) => {
+                fault.borrow_mut().get_or_insert(error);
+            }
+        }
+        // "No" makes webpki go on to the next path: all are wanted (X44).
+        if found.borrow().len() < MAX_PATHS { Err(Error::UnknownIssuer) } else { Ok(()) }
+    };
+    let outcome = end_entity.verify_for_usage(
+        crate::asn1::SIGNATURE_ALGORITHMS,
+        &anchors,
+        &pool_der,
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
+        AnyUse,
+        None,
+        Some(&judge),
+    );
+    let error = outcome.err().map_or(PathError::Untrusted, PathError::from);
+    let found = found.take();
+    if found.is_empty() { Err(fault.take().unwrap_or(error)) } else { Ok(found) }
+}
+
+/// The lists to fetch before [`validate`]: the CRL URLs of the certificates on paths to an anchor, and
+/// of no others, so that a stranger cannot make Ward fetch (X20).
+pub fn crl_urls_needed(
+    leaf: &Certificate,
+    extra: &[Certificate],
+    community: &Community,
+    now: Timestamp,
+) -> Result<Vec<String>, PathError> {
+    let mut urls: Vec<String> = Vec::new();
+    for chain in candidate_paths(leaf, extra, community, now)? {
+        for url in chain.certificates.iter().flat_map(Certificate::crl_urls) {
+            if !urls.contains(url) {
+                urls.push(url.clone());
+            }
+        }
+    }
+    Ok(urls)
+}
+
+/// Builds and validates a path, revocation of every certificate below the anchor included.
+pub fn validate(
+    leaf: &Certificate,
+    extra: &[Certificate],
+    community: &Community,
+    lists: &[Arc<Crl>],
+    now: Timestamp,
+) -> Result<Chain, PathError> {
+    validate_within(leaf, extra, community, lists, now, Duration::ZERO)
+}
+
+/// [`validate`] with a grace: a list is good for so long after its `nextUpdate`. For token requests
+/// of clients that were registered before, never for registrations (amendment to PKI-04).
+pub fn validate_within(
+    leaf: &Certificate,
+    extra: &[Certificate],
+    community: &Community,
+    lists: &[Arc<Crl>],
+    now: Timestamp,
+    grace: Duration,
+) -> Result<Chain, PathError> {
+    let mut stale = None;
+    let mut worst: Option<PathError> = None;
+    for mut chain in candidate_paths(leaf, extra, community, now)? {
+        match revocation(&chain, community, lists, now, grace) {
+            Ok(false) => return Ok(chain),
+            Ok(true) => {
+                chain.stale = true;
+                stale.get_or_insert(chain);
+            }
+            Err((0, PathError::Revoked)) => return Err(PathError::Revoked),
+            // Another path may yet prove good once its lists are there: want of them weighs more.
+            Err((_, error)) if worst.is_none_or(|known| known.weight() < error.weight()) => {
+                worst = Some(error);
+            }
+            Err(_) => {}
+        }
+    }
+    stale.ok_or(worst.unwrap_or(PathError::Untrusted))
+}
+
+/// Checks of the leaf that need no path.
+fn check_leaf(leaf: &Certificate, community: &Community) -> Result<(), PathError> {
+    if leaf.san_malformed() {
+        return Err(PathError::MalformedUri);
+    }
+    if leaf.malformed() {
+        return Err(PathError::Malformed);
+    }
+    if leaf.san_uris().is_empty() {
+        return Err(PathError::NoUri);
+    }
+    if !leaf.has_strong_key() {
+        return Err(PathError::WeakKey);
+    }
+    if !leaf.may(KeyUsage::digital_signature) {
+        return Err(PathError::KeyUsage);
+    }
+    let prefixes = &community.uri_prefixes;
+    let inside = |uri: &String| prefixes.iter().any(|prefix| uri.starts_with(prefix));
+    if !prefixes.is_empty() && !leaf.san_uris().iter().all(inside) {
+        return Err(PathError::ForeignUri);
+    }
+    let wanted = &community.policies;
+    if !wanted.is_empty() && !leaf.policy_oids().iter().any(|oid| wanted.contains(oid)) {
+        return Err(PathError::Policy);
+    }
+    Ok(())
+}
+
+/// From webpki's path to ours, with the checks that webpki leaves out.
+fn assemble(
+    path: &VerifiedPath<'_>,
+    leaf: &Certificate,
+    pool: &[&Certificate],
+    community: &Community,
+    now: Timestamp,
+) -> Result<Chain, PathError> {
+    let mut certificates = vec![leaf.clone()];
+    for issuer in path.intermediate_certificates() {
+        let der = issuer.der();
+        let known = pool.iter().find(|one| one.der() == der.as_ref());
+        let issuer = *known.ok_or(PathError::Malformed)?;
+        if issuer.malformed() {
+            return Err(PathError::Malformed);
+        }
+        if !issuer.may(KeyUsage::key_cert_sign) {
+            return Err(PathError::KeyCertSign);
+        }
+        if !issuer.has_strong_key() {
+            return Err(PathError::WeakKey);
+        }
+        certificates.push(issuer.clone());
+    }
+    // One CA may stand in the configuration with several certificates: any that is valid now will do.
+    let is_this = |anchor: &&Certificate| {
+        webpki::anchor_from_trusted_cert(&CertificateDer::from(anchor.der()))
+            .is_ok_and(|known| known == *path.anchor())
+    };
+    let mut ends = community.anchors.iter().filter(is_this).peekable();
+    if ends.peek().is_none() {
+        return Err(PathError::Untrusted);
+    }
+    let anchor = ends.find(|anchor| anchor.is_valid_at(now)).ok_or(PathError::AnchorExpired)?;
+    if !anchor.has_strong_key() {
+        return Err(PathError::WeakKey);
+    }
+    Ok(Chain { certificates, anchor: anchor.clone(), stale: false })
+}
+
+/// Revocation of a whole path. `Ok(true)`: a stale list was used. The error says at which certificate.
+fn revocation(
+    chain: &Chain,
+    community: &Community,
+    lists: &[Arc<Crl>],
+    now: Timestamp,
+    grace: Duration,
+) -> Result<bool, (usize, PathError)> {
+    let mut stale = false;
+    let mut missing = None;
+    for (at, (certificate, issuer)) in chain.links().enumerate() {
+        match status(certificate, issuer, lists, now, grace) {
+            Ok(old) => stale |= old,
+            Err(PathError::Revoked) => return Err((at, PathError::Revoked)),
+            Err(_) if !community.require_revocation => {}
+            // Go on: a certificate known to be revoked higher up is the better answer.
+            Err(error) => {
+                missing.get_or_insert((at, error));
+            }
+        }
+    }
+    missing.map_or(Ok(stale), Err)
+}
+
+/// Revocation of one certificate by the lists of its issuer. `Ok(true)`: by a stale list.
+fn status(
+    certificate: &Certificate,
+    issuer: &Certificate,
+    lists: &[Arc<Crl>],
+    now: Timestamp,
+    grace: Duration,
+) -> Result<bool, PathError> {
+    let mut error = if certificate.crl_urls().is_empty() {
+        PathError::NoRevocationSource
+    } else {
+        PathError::RevocationUnknown
+    };
+    let (mut fresh, mut within_grace) = (false, false);
+    let named = |list: &&Arc<Crl>| list.issuer_der() == issuer.subject_der();
+    for list in lists.iter().filter(named).filter(|list| list.covers(certificate)) {
+        let fault = if !list.signed_by(issuer) {
+            PathError::RevocationSigner
+        } else if list.is_revoked(certificate.serial()) {
+            // Whatever the age of the list: once seen revoked, never good again.
+            return Err(PathError::Revoked);
+        } else if list.this_update() > now.plus(SKEW) {
+            PathError::RevocationFuture
+        } else if now <= list.next_update() {
+            fresh = true;
+            continue;
+        } else {
+            within_grace |= now <= list.next_update().plus(grace);
+            PathError::RevocationStale
+        };
+        if fault.weight() > error.weight() {
+            error = fault;
+        }
+    }
+    if fresh {
+        Ok(false)
+    } else if within_grace {
+        Ok(true)
+    } else {
+        Err(error)
+    }
+}
