@@ -1,0 +1,275 @@
+//! The repositories: what the rooms above ask of the store, whatever keeps it (rule 4 of the house).
+//!
+//! Every change takes the [`Event`] that tells of it and writes both in one transaction; it returns
+//! the event's place in the outbox, and the caller awaits `EventSink::settle` before it answers. A
+//! change that returned is durable, and takes effect whether or not its caller still waits. The
+//! tenant is part of every key. One test-suite (`suite.rs`) runs against every implementation.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use ward_core::{
+    BoxFuture, ClientId, ClientUri, CommunityUri, Event, GrantId, IncidentId, OrganizationUri,
+    Outbox, OutboxSeq, PatientId, Purpose, TenantId, Thumbprint, Timestamp,
+};
+use ward_policy::{Grant, Roster, Subject};
+
+use crate::StoreError;
+
+/// What every method returns.
+pub type Kept<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// A registered client (RFC 7591; IG §3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The `client_id` that was assigned.
+    pub client: ClientId,
+    /// The community that it came through.
+    pub community: CommunityUri,
+    /// The client's URI, `iss` of its statement. Unique within tenant and community (REG-14).
+    pub uri: ClientUri,
+    /// `client_name`.
+    pub client_name: String,
+    /// `grant_types`; empty once cancelled.
+    pub grant_types: Vec<String>,
+    /// The scopes that it may ask for, space-separated.
+    pub scopes: String,
+    /// `contacts`.
+    pub contacts: Vec<String>,
+    /// Its certificate, DER.
+    #[serde(with = "hexadecimal")]
+    pub certificate: Vec<u8>,
+    /// SHA-256 of the certificate.
+    pub thumbprint: Thumbprint,
+    /// The software statement as received, compact JWS.
+    pub statement: String,
+    /// When it was first registered.
+    pub registered: Timestamp,
+    /// When it was last modified.
+    pub updated: Timestamp,
+    /// Cancelled by its owner (IG §3.3); kept so that it cannot be mistaken for unknown.
+    pub cancelled: bool,
+    /// The parameters as assigned, JSON.
+    pub json: String,
+}
+
+/// Octets as lower-case hexadecimal text.
+mod hexadecimal {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+    use ward_core::crypto;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&crypto::hex(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(from)?;
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(D::Error::custom("odd number of digits"));
+        }
+        pairs
+            .iter()
+            .map(|pair| {
+                let pair = std::str::from_utf8(pair).ok()?;
+                crypto::unhex::<1>(pair).map(|[byte]| byte)
+            })
+            .collect::<Option<_>>()
+            .ok_or_else(|| D::Error::custom("not hexadecimal"))
+    }
+}
+
+/// The state that a [`Registrations::put`] builds on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// No registration has this tenant, community and URI.
+    Absent,
+    /// The registration with this tenant, community and URI has this client id.
+    Client(ClientId),
+}
+
+/// Registered clients.
+pub trait Registrations: Send + Sync {
+    /// The registration with this client id.
+    fn by_client<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        client: ClientId,
+    ) -> Kept<'a, Option<Registration>>;
+
+    /// The registration of this client URI in this community, cancelled or not.
+    fn by_uri<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        community: &'a CommunityUri,
+        uri: &'a ClientUri,
+    ) -> Kept<'a, Option<Registration>>;
+
+    /// Inserts, or replaces as a whole, if the state is still as expected; else
+    /// [`StoreError::Conflict`]. When the registration becomes cancelled or gets another client id,
+    /// the epoch of the client that it was is bumped in the same transaction, so that its tokens end.
+    fn put(
+        &self,
+        registration: Registration,
+        expected: Expected,
+        event: Event,
+    ) -> Kept<'_, OutboxSeq>;
+
+    /// Up to `limit` (at most 1000) registrations after `after`, ordered by client id.
+    fn list<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        after: Option<ClientId>,
+        limit: usize,
+    ) -> Kept<'a, Vec<Registration>>;
+}
+
+/// What clients were allowed at their token requests.
+pub trait Grants: Send + Sync {
+    /// Keeps a new grant. An id that exists is a [`StoreError::Conflict`]. Grants that expired more
+    /// than a day ago are removed on the way, a few at a time; the log remembers them.
+    fn put<'a>(&'a self, grant: &'a Grant, event: Event) -> Kept<'a, OutboxSeq>;
+
+    /// The grant, expired or not. From memory when it was used lately.
+    fn get<'a>(&'a self, tenant: &'a TenantId, grant: GrantId) -> Kept<'a, Option<Arc<Grant>>>;
+
+    /// Grants of the client (at most 1000, newest first) that are unexpired and hang on nothing that
+    /// was revoked since.
+    fn live_for_client<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        client: ClientId,
+    ) -> Kept<'a, Vec<Arc<Grant>>>;
+}
+
+/// Epochs: counters of what can be revoked. What was issued at an earlier epoch is dead.
+pub trait Epochs: Send + Sync {
+    /// The epoch now; 0 if it was never revoked. From memory, without I/O.
+    fn current(&self, tenant: &TenantId, subject: &Subject) -> u64;
+
+    /// Revokes: raises each epoch by one. Durable and in effect before it returns.
+    fn bump<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        subjects: &'a [Subject],
+        event: Event,
+    ) -> Kept<'a, OutboxSeq>;
+}
+
+/// One-time values: `jti` of statements and authentication tokens (JWT-07, R38).
+pub trait Replays: Send + Sync {
+    /// Claims a key until `until` (for a `jti`: `exp` plus the allowed skew). `true` if it was free;
+    /// of equal claims at the same time exactly one is. Durable before it returns.
+    fn claim<'a>(&'a self, tenant: &'a TenantId, key: [u8; 32], until: Timestamp)
+    -> Kept<'a, bool>;
+}
+
+/// A patient attributed to an organisation, and for which purposes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RosterRow {
+    /// The patient.
+    pub patient: PatientId,
+    /// The purposes of the attribution.
+    pub purposes: Vec<Purpose>,
+}
+
+/// Attribution rosters: which patients an organisation may see.
+pub trait Rosters: Send + Sync {
+    /// Replaces the organisation's roster as a whole. At most 1,000,000 rows.
+    fn import<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        organization: &'a OrganizationUri,
+        rows: Vec<RosterRow>,
+        event: Event,
+    ) -> Kept<'a, OutboxSeq>;
+
+    /// The patients attributed for *all* of these purposes. `Roster::Unknown` if no roster was ever
+    /// imported for the organisation, or no purpose is given.
+    fn roster<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        organization: &'a OrganizationUri,
+        purposes: &'a [Purpose],
+    ) -> Kept<'a, Roster>;
+}
+
+/// How far an incident has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IncidentStatus {
+    /// Detected; nothing done yet.
+    Open,
+    /// What it threatens has been stopped.
+    Contained,
+    /// Looked into and closed by a person.
+    Closed,
+}
+
+/// Something that was not normal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Its id.
+    pub id: IncidentId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// When it was opened.
+    pub opened: Timestamp,
+    /// When it last moved on.
+    pub updated: Timestamp,
+    /// How far it has come.
+    pub status: IncidentStatus,
+    /// Id of the rule that saw it.
+    pub rule: String,
+    /// One line for a person; kept sealed.
+    pub summary: String,
+    /// The client concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientId>,
+    /// The grant concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// What was revoked because of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked: Vec<Subject>,
+    /// Indexes, in this node's log, of the events that it rests on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<u64>,
+}
+
+/// Incidents.
+pub trait Incidents: Send + Sync {
+    /// Keeps a new incident. An id that exists is a [`StoreError::Conflict`].
+    fn open(&self, incident: Incident, event: Event) -> Kept<'_, OutboxSeq>;
+
+    /// Replaces the incident if it still has the status `from`; else [`StoreError::Conflict`].
+    fn update(&self, incident: Incident, from: IncidentStatus, event: Event)
+    -> Kept<'_, OutboxSeq>;
+
+    /// The incident with this id.
+    fn get<'a>(&'a self, tenant: &'a TenantId, incident: IncidentId) -> Kept<'a, Option<Incident>>;
+
+    /// Up to `limit` (at most 1000) incidents, newest first.
+    fn list<'a>(&'a self, tenant: &'a TenantId, limit: usize) -> Kept<'a, Vec<Incident>>;
+}
+
+/// All repositories of one store, to hand out one by one.
+#[derive(Clone)]
+pub struct Repositories {
+    /// Registered clients.
+    pub registrations: Arc<dyn Registrations>,
+    /// Grants.
+    pub grants: Arc<dyn Grants>,
+    /// Epochs.
+    pub epochs: Arc<dyn Epochs>,
+    /// One-time values.
+    pub replays: Arc<dyn Replays>,
+    /// Rosters.
+    pub rosters: Arc<dyn Rosters>,
+    /// Incidents.
+    pub incidents: Arc<dyn Incidents>,
+    /// Events of state changes that wait for the log.
+    pub outbox: Arc<dyn Outbox>,
+}

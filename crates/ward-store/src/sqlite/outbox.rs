@@ -1,0 +1,98 @@
+//! The outbox: events of state changes that wait for the log, numbered 1, 2, 3 … for ever (rule 4).
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use ward_core::{BoxFuture, DataKey, Event, Outbox, OutboxRow, OutboxSeq, Rng, TenantId};
+
+use super::{Sealed, Store, limit};
+use crate::StoreError;
+use crate::seal::Place;
+
+const TABLE: &str = "outbox";
+
+/// Writes the event's row, within the transaction of its state change.
+///
+/// The number is part of what the row is sealed under, so it is taken from `sqlite_sequence` first;
+/// nobody else can take it, since there is one writer.
+pub(super) fn append(
+    db: &Connection,
+    rng: &dyn Rng,
+    key: &DataKey,
+    tenant: &TenantId,
+    event: &[u8],
+) -> Result<OutboxSeq, StoreError> {
+    let last: Option<i64> = db
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let seq = last.unwrap_or(0).saturating_add(1);
+    let place = Place { tenant, table: TABLE, row: &seq.to_be_bytes() };
+    let sealed = place.seal(key, rng, event)?;
+    db.prepare_cached("INSERT INTO outbox (seq, tenant, key_id, sealed) VALUES (?, ?, ?, ?)")?
+        .execute(params![seq, tenant.as_str(), key.id.0, sealed])?;
+    Ok(OutboxSeq(seq.cast_unsigned()))
+}
+
+fn number(seq: OutboxSeq) -> i64 {
+    i64::try_from(seq.0).unwrap_or(i64::MAX)
+}
+
+impl Store {
+    async fn read_outbox(
+        &self,
+        after: OutboxSeq,
+        most: usize,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        let (after, most) = (number(after), limit(most));
+        let rows: Vec<(i64, String, Sealed)> = self
+            .db
+            .query(move |db| {
+                let mut rows = db.prepare_cached(
+                    "SELECT seq, tenant, key_id, sealed FROM outbox
+                     WHERE seq > ? ORDER BY seq LIMIT ?",
+                )?;
+                let rows = rows.query_map([after, most], |row| {
+                    Ok((row.get(0)?, row.get(1)?, Sealed::from_row(row, 2)?))
+                })?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await?;
+        let mut events = Vec::with_capacity(rows.len());
+        for (seq, tenant, sealed) in rows {
+            let tenant =
+                TenantId::parse(&tenant).map_err(|_| StoreError::Damaged { table: TABLE })?;
+            let place = Place { tenant: &tenant, table: TABLE, row: &seq.to_be_bytes() };
+            let event: Event = self.unseal(place, &sealed).await?;
+            events.push(OutboxRow { seq: OutboxSeq(seq.cast_unsigned()), event });
+        }
+        Ok(events)
+    }
+
+    async fn clear_outbox(&self, upto: OutboxSeq) -> Result<(), StoreError> {
+        let upto = number(upto);
+        self.db
+            .change(
+                move |db| {
+                    db.prepare_cached("DELETE FROM outbox WHERE seq <= ?")?.execute([upto])?;
+                    Ok(())
+                },
+                |()| (),
+            )
+            .await
+    }
+}
+
+impl Outbox for Store {
+    fn pending(
+        &self,
+        after: OutboxSeq,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<OutboxRow>, String>> {
+        Box::pin(
+            async move { self.read_outbox(after, limit).await.map_err(|error| error.to_string()) },
+        )
+    }
+
+    fn drained(&self, upto: OutboxSeq) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move { self.clear_outbox(upto).await.map_err(|error| error.to_string()) })
+    }
+}

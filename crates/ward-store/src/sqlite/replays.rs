@@ -1,0 +1,44 @@
+//! One-time values: claimed once until they expire (JWT-07, R38), durable before the answer.
+
+use rusqlite::params;
+use ward_core::{TenantId, Timestamp};
+
+use super::{Store, millis};
+use crate::repo::{Kept, Replays};
+
+/// Expired keys removed per claim: more than one comes in with it, so the table cannot grow for ever.
+const PRUNED: i64 = 16;
+
+impl Replays for Store {
+    fn claim<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        key: [u8; 32],
+        until: Timestamp,
+    ) -> Kept<'a, bool> {
+        Box::pin(async move {
+            let (tenant, now) = (tenant.clone(), self.clock.now());
+            self.db
+                .change(
+                    move |db| {
+                        // A key whose time is over is free again: that is a new JWT (amendments, R38).
+                        let claimed = db
+                            .prepare_cached(
+                                "INSERT INTO replays (tenant, key, until) VALUES (?, ?, ?)
+                                 ON CONFLICT (tenant, key) DO UPDATE SET until = excluded.until
+                                 WHERE until < ?",
+                            )?
+                            .execute(params![tenant.as_str(), key, millis(until), millis(now)])?;
+                        db.prepare_cached(
+                            "DELETE FROM replays WHERE (tenant, key) IN
+                             (SELECT tenant, key FROM replays WHERE until < ? LIMIT ?)",
+                        )?
+                        .execute(params![millis(now), PRUNED])?;
+                        Ok(claimed == 1)
+                    },
+                    |_| (),
+                )
+                .await
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! Attribution rosters: which patients an organisation may see, one sealed record per organisation.
+//!
+//! Unknown is never yes: an organisation without an import is `Roster::Unknown`, and an empty set of
+//! purposes is too. Those used lately are held in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{OptionalExtension as _, params};
+use ward_core::{Event, KeyPurpose, OrganizationUri, OutboxSeq, PatientId, Purpose, TenantId};
+use ward_policy::Roster;
+
+use super::{Sealed, Store, millis};
+use crate::StoreError;
+use crate::repo::{Kept, RosterRow, Rosters};
+use crate::seal::Place;
+
+const TABLE: &str = "rosters";
+/// Rows of one roster.
+const ROWS: usize = 1_000_000;
+/// Rosters held in memory; beyond it all are forgotten and read again on use.
+const HELD: usize = 1024;
+
+type Patients = Arc<BTreeSet<PatientId>>;
+type Attributions = BTreeMap<Purpose, Patients>;
+
+/// One organisation's roster in memory.
+struct Attributed {
+    by_purpose: Attributions,
+    /// Intersections that were asked for, by their purposes; at most 63.
+    joint: Mutex<HashMap<BTreeSet<Purpose>, Patients>>,
+}
+
+impl Attributed {
+    fn new(by_purpose: Attributions) -> Arc<Self> {
+        Arc::new(Self { by_purpose, joint: Mutex::default() })
+    }
+
+    /// The patients attributed for all of these purposes.
+    fn for_all(&self, purposes: &BTreeSet<Purpose>) -> Patients {
+        let mut joint = self.joint.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(patients) = joint.get(purposes) {
+            return Arc::clone(patients);
+        }
+        let mut sets = purposes.iter().map(|p| self.by_purpose.get(p).cloned().unwrap_or_default());
+        let first = sets.next().unwrap_or_default();
+        let patients =
+            sets.fold(first, |all, set| Arc::new(all.intersection(&set).cloned().collect()));
+        joint.insert(purposes.clone(), Arc::clone(&patients));
+        patients
+    }
+}
+
+/// Rosters in memory.
+#[derive(Default)]
+pub(super) struct Held(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    rosters: HashMap<(TenantId, OrganizationUri), Arc<Attributed>>,
+    /// Counts imports, so that what was read before one is not held after it.
+    imports: u64,
+}
+
+impl Held {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn hold(&mut self, key: (TenantId, OrganizationUri), roster: Arc<Attributed>) {
+        if self.rosters.len() >= HELD && !self.rosters.contains_key(&key) {
+            self.rosters.clear();
+        }
+        self.rosters.insert(key, roster);
+    }
+}
+
+impl Store {
+    async fn attributed(
+        &self,
+        tenant: &TenantId,
+        organization: &OrganizationUri,
+    ) -> Result<Option<Arc<Attributed>>, StoreError> {
+        let key = (tenant.clone(), organization.clone());
+        let imports = {
+            let held = self.rosters.inner();
+            if let Some(roster) = held.rosters.get(&key) {
+                return Ok(Some(Arc::clone(roster)));
+            }
+            held.imports
+        };
+        let (whose, who) = key.clone();
+        let found = self
+            .db
+            .query(move |db| {
+                let mut found = db.prepare_cached(
+                    "SELECT key_id, sealed FROM rosters WHERE tenant = ? AND organization = ?",
+                )?;
+                let key = params![whose.as_str(), who.as_str()];
+                Ok(found.query_row(key, |row| Sealed::from_row(row, 0)).optional()?)
+            })
+            .await?;
+        let Some(sealed) = found else { return Ok(None) };
+        let data_key = self.vault.by_id(tenant, KeyPurpose::Record, sealed.key).await?;
+        let (whose, who) = key.clone();
+        // On a reader's thread: a roster of a hospital is megabytes.
+        let roster = self
+            .db
+            .query(move |_| {
+                let place = Place { tenant: &whose, table: TABLE, row: who.as_str().as_bytes() };
+                let plain = place.open(&data_key, &sealed.bytes)?;
+                let roster = serde_json::from_slice(&plain)
+                    .map_err(|_| StoreError::Damaged { table: TABLE })?;
+                Ok(Attributed::new(roster))
+            })
+            .await?;
+        let mut held = self.rosters.inner();
+        if held.imports == imports {
+            held.hold(key, Arc::clone(&roster));
+        }
+        Ok(Some(roster))
+    }
+}
+
+impl Rosters for Store {
+    fn import<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        organization: &'a OrganizationUri,
+        rows: Vec<RosterRow>,
+        event: Event,
+    ) -> Kept<'a, OutboxSeq> {
+        Box::pin(async move {
+            if rows.len() > ROWS {
+                return Err(StoreError::TooLarge { what: "a roster", bound: ROWS });
+            }
+            let key = self.record_key(tenant).await?;
+            let (whose, who, rng) = (tenant.clone(), organization.clone(), Arc::clone(&self.rng));
+            let (roster, sealed) = self
+                .db
+                .query(move |_| {
+                    let mut sets: BTreeMap<Purpose, BTreeSet<PatientId>> = BTreeMap::new();
+                    for row in rows {
+                        for purpose in row.purposes {
+                            sets.entry(purpose).or_default().insert(row.patient.clone());
+                        }
+                    }
+                    let sets: Attributions =
+                        sets.into_iter().map(|(purpose, set)| (purpose, Arc::new(set))).collect();
+                    let plain = serde_json::to_vec(&sets).map_err(|_| {
+                        StoreError::Unavailable("a roster cannot be written as JSON".to_owned())
+                    })?;
+                    let place =
+                        Place { tenant: &whose, table: TABLE, row: who.as_str().as_bytes() };
+                    let bytes = place.seal(&key, rng.as_ref(), &plain)?;
+                    Ok((Attributed::new(sets), Sealed { key: key.id, bytes }))
+                })
+                .await?;
+            let (whose, who) = (tenant.clone(), organization.clone());
+            let (held, also) = (Arc::clone(&self.rosters), (whose.clone(), who.clone()));
+            let now = self.clock.now();
+            self.change(
+                tenant,
+                event,
+                move |db| {
+                    db.prepare_cached(
+                        "INSERT INTO rosters (tenant, organization, imported, key_id, sealed)
+                         VALUES (?, ?, ?, ?, ?)
+                         ON CONFLICT (tenant, organization) DO UPDATE SET
+                         imported = excluded.imported, key_id = excluded.key_id,
+                         sealed = excluded.sealed",
+                    )?
+                    .execute(params![
+                        whose.as_str(),
+                        who.as_str(),
+                        millis(now),
+                        sealed.key.0,
+                        sealed.bytes
+                    ])?;
+                    Ok(())
+                },
+                move |()| {
+                    let mut held = held.inner();
+                    held.imports = held.imports.wrapping_add(1);
+                    held.hold(also, roster);
+                },
+            )
+            .await
+        })
+    }
+
+    fn roster<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        organization: &'a OrganizationUri,
+        purposes: &'a [Purpose],
+    ) -> Kept<'a, Roster> {
+        Box::pin(async move {
+            if purposes.is_empty() {
+                return Ok(Roster::Unknown);
+            }
+            Ok(match self.attributed(tenant, organization).await? {
+                Some(roster) => Roster::Known(roster.for_all(&purposes.iter().copied().collect())),
+                None => Roster::Unknown,
+            })
+        })
+    }
+}
