@@ -1,79 +1,465 @@
-//! jose
+//! Signed JSON: JWS compact serialization with `x5c` (RFC 7515, RFC 7518 §3; IG §7.1; JWT-01..JWT-14, R07..R24).
+//!
+//! The signature is verified with the key of `x5c[0]` and nothing else; `jwk`, `jku`, `x5u` and `kid` are
+//! never looked at and nothing is fetched (R16). Refused: other serializations, any base64url with
+//! padding or stray bits, JSON that could be read in two ways, `crit` and `b64`, algorithms outside a
+//! closed list, and an algorithm that is not the key's. All of aws-lc-rs; no cryptography of our own.
+
+use std::fmt;
 use std::ops::Deref;
-use serde_json::{Map, Value};
+
+use aws_lc_rs::signature::{
+    self, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED,
+    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, UnparsedPublicKey, VerificationAlgorithm,
+};
+use aws_lc_rs::{digest, rsa};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Map, Value, json};
+use ward_core::json::JsonError;
 use ward_core::{Limits, Secret};
-use crate::Certificate;
+
+use crate::{Certificate, KeyKind};
+
 /// The signature algorithms of UDAP (IG §7.1.2), a closed list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Alg {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
-    /// ECDSA P-256 with SHA-256.
+    /// ECDSA on P-256 with SHA-256.
     Es256,
     /// RSASSA-PKCS1-v1_5 with SHA-384.
     Rs384,
-    /// ECDSA P-384 with SHA-384.
+    /// ECDSA on P-384 with SHA-384.
     Es384,
 }
+
 impl Alg {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Rs256, Self::Es256, Self::Rs384, Self::Es384];
+
     /// The JOSE name.
-    pub const fn name(self) -> &'static str { match self { Self::Rs256 => "RS256", Self::Es256 => "ES256", Self::Rs384 => "RS384", Self::Es384 => "ES384" } }
-    /// From the JOSE name, exact case (R12).
-    pub fn from_name(name: &str) -> Option<Self> { Self::ALL.into_iter().find(|alg| alg.name() == name) }
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::Rs384 => "RS384",
+            Self::Es384 => "ES384",
+        }
+    }
+
+    /// From the JOSE name, in exact case (R12).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|alg| alg.name() == name)
+    }
+
+    fn verification(self) -> &'static dyn VerificationAlgorithm {
+        match self {
+            Self::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
+            Self::Rs384 => &RSA_PKCS1_2048_8192_SHA384,
+            Self::Es256 => &ECDSA_P256_SHA256_FIXED,
+            Self::Es384 => &ECDSA_P384_SHA384_FIXED,
+        }
+    }
+
+    fn hash(self) -> &'static digest::Algorithm {
+        match self {
+            Self::Rs256 | Self::Es256 => &digest::SHA256,
+            Self::Rs384 | Self::Es384 => &digest::SHA384,
+        }
+    }
+
+    /// Whether the algorithm belongs to this kind of key (R11).
+    fn fits(self, key: KeyKind) -> bool {
+        matches!(
+            (self, key),
+            (Self::Rs256 | Self::Rs384, KeyKind::Rsa { .. })
+                | (Self::Es256, KeyKind::P256)
+                | (Self::Es384, KeyKind::P384)
+        )
+    }
 }
-/// Why a JWS is refused.
+
+/// Why a JWS is refused, or cannot be made. Carries nothing of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JoseError {
-    /// bad
-    #[error("the signature is not valid")]
+    /// Longer than the bound of a request body.
+    #[error("the JWT is too long")]
+    TooLong,
+    /// Not three segments: JWE, JSON serialization or something else (JWT-01, R07).
+    #[error("the JWT is not in compact serialization")]
+    Segments,
+    /// A segment is not canonical base64url without padding (R24).
+    #[error("the JWT is not canonical base64url")]
+    Encoding,
+    /// Header or payload is not a strict JSON object (JWT-10).
+    #[error("the JWT is not strict JSON")]
+    Json,
+    /// A member name occurs twice (R23).
+    #[error("a member of the JWT occurs twice")]
+    Duplicate,
+    /// `alg` is missing or not a string (JWT-03).
+    #[error("the JWT names no algorithm")]
+    AlgorithmMissing,
+    /// `none`, in any case, or no signature (R08).
+    #[error("the JWT is not signed")]
+    Unsigned,
+    /// A symmetric algorithm (R09).
+    #[error("the JWT is signed with a symmetric algorithm")]
+    Symmetric,
+    /// An algorithm that is not accepted here (R10).
+    #[error("the algorithm of the JWT is not accepted")]
+    Algorithm,
+    /// An accepted algorithm in other letters (R12).
+    #[error("the algorithm of the JWT is misspelt")]
+    AlgorithmCase,
+    /// `crit` or `b64` (JWT-11, R21).
+    #[error("the JWT has a critical header")]
+    Critical,
+    /// `typ` names another protocol (JWT-13).
+    #[error("the JWT is of another type")]
+    Type,
+    /// `x5c` is missing or not a non-empty array of strings (R16, R17).
+    #[error("the JWT carries no certificate")]
+    CertificateMissing,
+    /// An entry of `x5c` is not standard base64 of exactly one certificate (R18).
+    #[error("a certificate of the JWT is malformed")]
+    CertificateMalformed,
+    /// Too many certificates, or too large a one (R20).
+    #[error("the certificates of the JWT exceed the bound")]
+    CertificatesExceeded,
+    /// The algorithm is not that of the leaf's key (R11).
+    #[error("the algorithm of the JWT is not that of its key")]
+    KeyMismatch,
+    /// The leaf's key is below the floor: a matter of trust, not of the signature (PKI-13, X34–X36).
+    #[error("the key of the JWT is too weak")]
+    WeakKey,
+    /// The signature is not that of `x5c[0]` (R13–R15, R19, R22).
+    #[error("the signature of the JWT is not valid")]
     Signature,
+    /// A signing identity whose key is malformed, or not that of its certificate.
+    #[error("the signing key does not fit its certificate")]
+    Identity,
 }
+
 impl JoseError {
-    /// Id of the rule.
-    pub const fn rule(&self) -> &'static str { "R13" }
+    /// Id of the rule, for log and audit.
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::TooLong => "REG-26",
+            Self::Segments => "R07",
+            Self::Encoding => "R24",
+            Self::Json => "JWT-10",
+            Self::Duplicate => "R23",
+            Self::AlgorithmMissing => "JWT-03",
+            Self::Unsigned => "R08",
+            Self::Symmetric => "R09",
+            Self::Algorithm => "R10",
+            Self::AlgorithmCase => "R12",
+            Self::Critical => "R21",
+            Self::Type => "JWT-13",
+            Self::CertificateMissing => "R17",
+            Self::CertificateMalformed => "R18",
+            Self::CertificatesExceeded => "R20",
+            Self::KeyMismatch => "R11",
+            Self::WeakKey => "X34",
+            Self::Signature => "R13",
+            Self::Identity => "SMD-11",
+        }
+    }
 }
-/// A parsed JWS whose signature has not been checked.
+
+impl From<JsonError> for JoseError {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Duplicate => Self::Duplicate,
+            JsonError::Malformed | JsonError::TooDeep => Self::Json,
+        }
+    }
+}
+
+/// A JWS that is well-formed. Its signature has not been checked: see [`Jws::verify`].
 #[derive(Debug, Clone)]
 pub struct Jws {
-    alg: Alg, chain: Vec<Certificate>, header: Map<String, Value>, claims: Map<String, Value>, leaf: Certificate,
+    alg: Alg,
+    leaf: Certificate,
+    extra: Vec<Certificate>,
+    header: Map<String, Value>,
+    claims: Map<String, Value>,
+    signing_input: String,
+    signature: Vec<u8>,
 }
+
 impl Jws {
-    /// Parses.
-    pub fn parse(_compact: &str, _limits: &Limits) -> Result<Self, JoseError> { Err(JoseError::Signature) }
-    /// Checks the signature with the key of `x5c[0]` and nothing else.
-    pub fn verify(self, _allowed: &[Alg]) -> Result<Verified, JoseError> { Ok(Verified(self)) }
-    /// d
-    pub fn alg(&self) -> Alg { self.alg }
+    /// Parses the compact serialization; bounds from `auth_body_bytes`, `json_depth`,
+    /// `x5c_certificates` and `certificate_bytes`.
+    pub fn parse(compact: &str, limits: &Limits) -> Result<Self, JoseError> {
+        if compact.len() > limits.auth_body_bytes {
+            return Err(JoseError::TooLong);
+        }
+        let mut segments = compact.split('.');
+        let (Some(header_text), Some(claims_text), Some(signature_text), None) =
+            (segments.next(), segments.next(), segments.next(), segments.next())
+        else {
+            return Err(JoseError::Segments);
+        };
+        let header = object(header_text, limits)?;
+        let alg = algorithm(&header)?;
+        if header.contains_key("crit") || header.contains_key("b64") {
+            return Err(JoseError::Critical);
+        }
+        check_type(&header)?;
+        let mut certificates = certificates(&header, limits)?.into_iter();
+        let leaf = certificates.next().ok_or(JoseError::CertificateMissing)?;
+        let claims = object(claims_text, limits)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature_text).map_err(|_| JoseError::Encoding)?;
+        if signature.is_empty() {
+            return Err(JoseError::Unsigned);
+        }
+        Ok(Self {
+            alg,
+            leaf,
+            extra: certificates.collect(),
+            header,
+            claims,
+            signing_input: format!("{header_text}.{claims_text}"),
+            signature,
+        })
+    }
+
+    /// Checks that the algorithm is among those published and that the key of `x5c[0]` made the
+    /// signature (JWT-05).
+    pub fn verify(self, allowed: &[Alg]) -> Result<Verified, JoseError> {
+        if !allowed.contains(&self.alg) {
+            return Err(JoseError::Algorithm);
+        }
+        let key = self.leaf.subject_key();
+        // A key below the floor is told first: it fits no algorithm, but what is wrong with it is trust.
+        if !self.leaf.has_strong_key() {
+            return Err(JoseError::WeakKey);
+        }
+        if !self.alg.fits(key) {
+            return Err(JoseError::KeyMismatch);
+        }
+        UnparsedPublicKey::new(self.alg.verification(), self.leaf.key_bits())
+            .verify(self.signing_input.as_bytes(), &self.signature)
+            .map_err(|_| JoseError::Signature)?;
+        Ok(Verified(self))
+    }
+
+    /// The algorithm that the header names.
+    pub fn alg(&self) -> Alg {
+        self.alg
+    }
+
     /// `x5c[0]`.
-    pub fn leaf(&self) -> &Certificate { &self.leaf }
-    /// `x5c` after the first.
-    pub fn extra(&self) -> &[Certificate] { &self.chain }
-    /// d
-    pub fn header(&self) -> &Map<String, Value> { &self.header }
-    /// d
-    pub fn claims(&self) -> &Map<String, Value> { &self.claims }
+    pub fn leaf(&self) -> &Certificate {
+        &self.leaf
+    }
+
+    /// The other certificates of `x5c`: material to build a path from, trusted in nothing (PKI-09).
+    pub fn extra(&self) -> &[Certificate] {
+        &self.extra
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Map<String, Value> {
+        &self.header
+    }
+
+    /// The claims.
+    pub fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
 }
-/// A JWS whose signature `x5c[0]` verified. Whether that certificate is trusted is another question ([`crate::path`]).
+
+/// A JWS that the key of `x5c[0]` signed. Whether that certificate is trusted is another question:
+/// [`crate::path::validate`] answers it.
 #[derive(Debug, Clone)]
 pub struct Verified(Jws);
-impl Deref for Verified { type Target = Jws; fn deref(&self) -> &Jws { &self.0 } }
-/// A private key with its certificates.
-pub struct SigningIdentity { chain: Vec<Certificate> }
+
+impl Deref for Verified {
+    type Target = Jws;
+
+    fn deref(&self) -> &Jws {
+        &self.0
+    }
+}
+
+fn object(segment: &str, limits: &Limits) -> Result<Map<String, Value>, JoseError> {
+    let bytes = URL_SAFE_NO_PAD.decode(segment).map_err(|_| JoseError::Encoding)?;
+    match ward_core::json::parse(&bytes, limits.json_depth)? {
+        Value::Object(members) => Ok(members),
+        _ => Err(JoseError::Json),
+    }
+}
+
+fn algorithm(header: &Map<String, Value>) -> Result<Alg, JoseError> {
+    let name = header.get("alg").and_then(Value::as_str).ok_or(JoseError::AlgorithmMissing)?;
+    Alg::from_name(name).ok_or_else(|| {
+        let upper = name.to_ascii_uppercase();
+        if upper == "NONE" {
+            JoseError::Unsigned
+        } else if upper.starts_with("HS") {
+            JoseError::Symmetric
+        } else if Alg::from_name(&upper).is_some() {
+            JoseError::AlgorithmCase
+        } else {
+            JoseError::Algorithm
+        }
+    })
+}
+
+/// JWT-13: `typ` is ignored unless it names another protocol (RFC 8725 §3.11).
+fn check_type(header: &Map<String, Value>) -> Result<(), JoseError> {
+    match header.get("typ") {
+        None => Ok(()),
+        Some(Value::String(name)) => {
+            let name = name.to_ascii_lowercase();
+            match name.strip_prefix("application/").unwrap_or(&name) {
+                "dpop+jwt" | "at+jwt" | "secevent+jwt" | "logout+jwt" => Err(JoseError::Type),
+                _ => Ok(()),
+            }
+        }
+        Some(_) => Err(JoseError::Type),
+    }
+}
+
+fn certificates(
+    header: &Map<String, Value>,
+    limits: &Limits,
+) -> Result<Vec<Certificate>, JoseError> {
+    let Some(Value::Array(entries)) = header.get("x5c") else {
+        return Err(JoseError::CertificateMissing);
+    };
+    if entries.len() > limits.x5c_certificates {
+        return Err(JoseError::CertificatesExceeded);
+    }
+    entries
+        .iter()
+        .map(|entry| {
+            let text = entry.as_str().ok_or(JoseError::CertificateMissing)?;
+            if text.len() > limits.certificate_bytes.div_ceil(3).saturating_mul(4) {
+                return Err(JoseError::CertificatesExceeded);
+            }
+            let der = STANDARD.decode(text).map_err(|_| JoseError::CertificateMalformed)?;
+            Certificate::from_der(&der).map_err(|_| JoseError::CertificateMalformed)
+        })
+        .collect()
+}
+
+enum Key {
+    Rsa(rsa::KeyPair),
+    Ecdsa(EcdsaKeyPair),
+}
+
+/// A private key with its certificates. Never printed.
+pub struct SigningIdentity {
+    leaf: Certificate,
+    chain: Vec<Certificate>,
+    key: Key,
+}
+
 impl SigningIdentity {
-    /// Chain of DER certificates, leaf first, and the leaf's private key in PKCS#8.
-    pub fn from_pkcs8(_chain: &[Vec<u8>], _pkcs8: &Secret<Vec<u8>>) -> Result<Self, JoseError> { Err(JoseError::Signature) }
-    /// d
-    pub fn leaf(&self) -> &Certificate { &self.chain[0] }
-    /// d
-    pub fn chain(&self) -> &[Certificate] { &self.chain }
-    /// d
-    pub fn san_uris(&self) -> &[String] { self.leaf().san_uris() }
-    /// d
-    pub fn alg(&self) -> Alg { Alg::Rs256 }
-    /// Signs claims, with `x5c`.
-    pub fn sign(&self, _alg: Alg, _claims: &Value) -> Result<String, JoseError> { Err(JoseError::Signature) }
-    /// Signs arbitrary header and payload bytes: for conformance tests of other servers.
-    pub fn sign_raw(&self, _alg: Alg, _header: &[u8], _payload: &[u8]) -> Result<String, JoseError> { Err(JoseError::Signature) }
+    /// From the DER of the leaf and its issuers below the root, leaf first (SMD-09), and the leaf's
+    /// private key in PKCS#8: RSA from 2048 bits, P-256 or P-384. Refuses a key that is not the leaf's.
+    pub fn from_pkcs8(chain: &[Vec<u8>], pkcs8: &Secret<Vec<u8>>) -> Result<Self, JoseError> {
+        let chain: Vec<_> = chain
+            .iter()
+            .map(|der| Certificate::from_der(der).map_err(|_| JoseError::CertificateMalformed))
+            .collect::<Result<_, _>>()?;
+        let leaf = chain.first().cloned().ok_or(JoseError::CertificateMissing)?;
+        if !leaf.has_strong_key() {
+            return Err(JoseError::WeakKey);
+        }
+        let pkcs8 = pkcs8.expose();
+        let ecdsa = |algorithm| {
+            EcdsaKeyPair::from_pkcs8(algorithm, pkcs8).map(Key::Ecdsa)
+        };
+        let key = match leaf.subject_key() {
+            KeyKind::Rsa { .. } => rsa::KeyPair::from_pkcs8(pkcs8).map(Key::Rsa),
+            KeyKind::P256 => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING),
+            KeyKind::P384 => ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING),
+            KeyKind::Other => return Err(JoseError::WeakKey),
+        }
+        .map_err(|_| JoseError::Identity)?;
+        let public = match &key {
+            Key::Rsa(pair) => pair.public_key().as_ref(),
+            Key::Ecdsa(pair) => pair.public_key().as_ref(),
+        };
+        if public != leaf.key_bits() {
+            return Err(JoseError::Identity);
+        }
+        Ok(Self { leaf, chain, key })
+    }
+
+    /// The certificate of the key.
+    pub fn leaf(&self) -> &Certificate {
+        &self.leaf
+    }
+
+    /// What goes into `x5c`, leaf first.
+    pub fn chain(&self) -> &[Certificate] {
+        &self.chain
+    }
+
+    /// The URIs that the identity may speak as.
+    pub fn san_uris(&self) -> &[String] {
+        self.leaf.san_uris()
+    }
+
+    /// The usual algorithm of the key: RS256, ES256 or ES384.
+    pub fn alg(&self) -> Alg {
+        match self.leaf.subject_key() {
+            KeyKind::P256 => Alg::Es256,
+            KeyKind::P384 => Alg::Es384,
+            KeyKind::Rsa { .. } | KeyKind::Other => Alg::Rs256,
+        }
+    }
+
+    /// The value of `x5c`.
+    pub fn x5c(&self) -> Value {
+        self.chain.iter().map(|one| Value::String(STANDARD.encode(one.der()))).collect()
+    }
+
+    /// Signs claims under the header `{"alg", "x5c"}`. Refuses an algorithm that is not the key's.
+    pub fn sign(&self, alg: Alg, claims: &Value) -> Result<String, JoseError> {
+        let header = json!({"alg": alg.name(), "x5c": self.x5c()});
+        self.sign_raw(alg, header.to_string().as_bytes(), claims.to_string().as_bytes())
+    }
+
+    /// Signs arbitrary octets as header and payload, whatever the header says of itself: for
+    /// conformance tests of other servers, which must refuse what this can make. Ward's own JWTs come
+    /// from [`Self::sign`].
+    pub fn sign_raw(&self, alg: Alg, header: &[u8], payload: &[u8]) -> Result<String, JoseError> {
+        if !alg.fits(self.leaf.subject_key()) {
+            return Err(JoseError::KeyMismatch);
+        }
+        let input =
+            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let hash = digest::digest(alg.hash(), input.as_bytes());
+        let signature = match &self.key {
+            Key::Rsa(pair) => {
+                let padding = if alg == Alg::Rs384 {
+                    &signature::RSA_PKCS1_SHA384
+                } else {
+                    &signature::RSA_PKCS1_SHA256
+                };
+                let mut out = vec![0; pair.public_modulus_len()];
+                pair.sign_digest(padding, &hash, &mut out).map_err(|_| JoseError::Identity)?;
+                out
+            }
+            Key::Ecdsa(pair) => {
+                pair.sign_digest(&hash).map_err(|_| JoseError::Identity)?.as_ref().to_vec()
+            }
+        };
+        Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+impl fmt::Debug for SigningIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningIdentity").field("leaf", &self.leaf).finish_non_exhaustive()
+    }
 }

@@ -19,6 +19,7 @@ pub mod jose;
 pub mod metadata;
 pub mod path;
 pub mod statement;
+mod uri;
 
 pub use assertion::{AssertionError, AuthenticationToken, B2bError, Hl7B2b};
 pub use certificate::{Certificate, CertificateError, KeyKind};
