@@ -22,8 +22,7 @@ const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
 const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
-const AUTHORITY_INFO_ACCESS: ObjectIdentifier =
-    ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1");
+const AUTHORITY_INFO_ACCESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1");
 const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
 
 /// URLs of one kind that are read from one certificate; further ones are ignored.
@@ -301,9 +300,8 @@ fn extensions(list: &[x509_cert::ext::Extension]) -> Result<Extensions, Certific
             BASIC_CONSTRAINTS => {
                 BasicConstraints::from_der(value).map(|constraints| found.is_ca = constraints.ca)
             }
-            CRL_DISTRIBUTION_POINTS => {
-                CrlDistributionPoints::from_der(value).map(|points| found.crl_urls = crl_urls(&points))
-            }
+            CRL_DISTRIBUTION_POINTS => CrlDistributionPoints::from_der(value)
+                .map(|points| found.crl_urls = crl_urls(&points)),
             CERTIFICATE_POLICIES => CertificatePolicies::from_der(value).map(|policies| {
                 found.policies =
                     policies.0.iter().map(|one| one.policy_identifier.to_string()).collect();

@@ -60,7 +60,11 @@ pub(crate) struct Envelope<'a> {
 
 /// `iss`: a string.
 pub(crate) fn issuer(claims: &Map<String, Value>) -> Result<&str, ClaimFault> {
-    claims.get("iss").and_then(Value::as_str).filter(|iss| !iss.is_empty()).ok_or(ClaimFault::Issuer)
+    claims
+        .get("iss")
+        .and_then(Value::as_str)
+        .filter(|iss| !iss.is_empty())
+        .ok_or(ClaimFault::Issuer)
 }
 
 /// Checks `iss`, `sub` = `iss`, `aud` (where an audience is expected), dates and `jti`, in this order.
@@ -78,8 +82,8 @@ pub(crate) fn envelope<'a>(
     if audience.is_some_and(|wanted| !names_audience(claims, wanted)) {
         return Err(ClaimFault::Audience);
     }
-    let iat = date(claims, "iat").flatten().ok_or(ClaimFault::Issued)?;
-    let exp = date(claims, "exp").flatten().ok_or(ClaimFault::Expiry)?;
+    let iat = date(claims, "iat").ok_or(ClaimFault::Issued)?;
+    let exp = date(claims, "exp").ok_or(ClaimFault::Expiry)?;
     if exp < iat {
         return Err(ClaimFault::Issued);
     }
@@ -92,10 +96,9 @@ pub(crate) fn envelope<'a>(
     if iat > now.plus(limits.clock_skew) {
         return Err(ClaimFault::Issued);
     }
-    match date(claims, "nbf") {
-        None => {}
-        Some(Some(nbf)) if nbf <= now.plus(limits.clock_skew) => {}
-        Some(_) => return Err(ClaimFault::NotBefore),
+    let begun = |nbf: Timestamp| nbf <= now.plus(limits.clock_skew);
+    if claims.contains_key("nbf") && !date(claims, "nbf").is_some_and(begun) {
+        return Err(ClaimFault::NotBefore);
     }
     let jti = claims.get("jti").and_then(Value::as_str).ok_or(ClaimFault::Id)?;
     if jti.is_empty() || jti.chars().count() > limits.jti_chars {
@@ -104,15 +107,14 @@ pub(crate) fn envelope<'a>(
     Ok(Envelope { iss, jti, iat, exp })
 }
 
-/// A NumericDate: a positive whole JSON number (R31). `None`: absent; `Some(None)`: not a date.
-fn date(claims: &Map<String, Value>, name: &str) -> Option<Option<Timestamp>> {
-    claims.get(name).map(|value| {
-        value
-            .as_i64()
-            // Beyond this, milliseconds would not fit: year 292 million.
-            .filter(|seconds| (1..i64::MAX / 1000).contains(seconds))
-            .map(Timestamp::from_seconds)
-    })
+/// A NumericDate: a positive whole JSON number (R31); `None` for anything else.
+fn date(claims: &Map<String, Value>, name: &str) -> Option<Timestamp> {
+    claims
+        .get(name)
+        .and_then(Value::as_i64)
+        // Beyond this, milliseconds would not fit: year 292 million.
+        .filter(|seconds| (1..i64::MAX / 1000).contains(seconds))
+        .map(Timestamp::from_seconds)
 }
 
 /// `aud` as a string or an array of strings, one of which is the audience, octet by octet (JWT-09).

@@ -62,4 +62,25 @@ impl Community {
             require_revocation: true,
         }
     }
+
+    /// Whether some certificate could belong to both communities, for then it would decide nothing:
+    /// a start-up error (COM-07 as amended). Sharing an anchor alone is none, as long as the policies or
+    /// the URI prefixes tell the members apart.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let shared =
+            self.anchors.iter().any(|one| other.anchors.iter().any(|two| one.same_entity(two)));
+        let policies_differ = !self.policies.is_empty()
+            && !other.policies.is_empty()
+            && !self.policies.iter().any(|oid| other.policies.contains(oid));
+        let one_in_another = |one: &String, two: &String| {
+            one.starts_with(two.as_str()) || two.starts_with(one.as_str())
+        };
+        let prefixes_differ = !self.uri_prefixes.is_empty()
+            && !other.uri_prefixes.is_empty()
+            && !self
+                .uri_prefixes
+                .iter()
+                .any(|one| other.uri_prefixes.iter().any(|two| one_in_another(one, two)));
+        shared && !policies_differ && !prefixes_differ
+    }
 }

@@ -108,12 +108,16 @@ impl Crl {
 
     /// Whether the list was signed with the key of this certificate, which may sign lists (X16).
     pub fn signed_by(&self, issuer: &Certificate) -> bool {
-        if issuer.subject_der() != self.issuer || !issuer.may(x509_cert::ext::pkix::KeyUsage::crl_sign)
+        if issuer.subject_der() != self.issuer
+            || !issuer.may(x509_cert::ext::pkix::KeyUsage::crl_sign)
         {
             return false;
         }
         let key = Thumbprint(crypto::sha256(&[issuer.key_algorithm(), issuer.key_bits()]));
-        let known = self.signers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        let known = self
+            .signers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
             .iter()
             .find_map(|(signer, verdict)| (*signer == key).then_some(*verdict));
         if let Some(verdict) = known {
@@ -132,9 +136,13 @@ impl Crl {
             && SIGNATURE_ALGORITHMS
                 .iter()
                 .filter(|algorithm| algorithm.signature_alg_id().as_ref() == self.algorithm)
-                .filter(|algorithm| algorithm.public_key_alg_id().as_ref() == issuer.key_algorithm())
+                .filter(|algorithm| {
+                    algorithm.public_key_alg_id().as_ref() == issuer.key_algorithm()
+                })
                 .any(|algorithm| {
-                    algorithm.verify_signature(issuer.key_bits(), &self.tbs, &self.signature).is_ok()
+                    algorithm
+                        .verify_signature(issuer.key_bits(), &self.tbs, &self.signature)
+                        .is_ok()
                 })
     }
 
@@ -168,7 +176,9 @@ fn timestamp(time: Time) -> Timestamp {
 
 fn scope(der: &[u8]) -> Result<Scope, CrlError> {
     let point = IssuingDistributionPoint::from_der(der).map_err(|_| CrlError::Malformed)?;
-    if point.indirect_crl || point.only_some_reasons.is_some() || point.only_contains_attribute_certs
+    if point.indirect_crl
+        || point.only_some_reasons.is_some()
+        || point.only_contains_attribute_certs
     {
         return Err(CrlError::Unsupported);
     }

@@ -374,9 +374,7 @@ impl SigningIdentity {
             return Err(JoseError::WeakKey);
         }
         let pkcs8 = pkcs8.expose();
-        let ecdsa = |algorithm| {
-            EcdsaKeyPair::from_pkcs8(algorithm, pkcs8).map(Key::Ecdsa)
-        };
+        let ecdsa = |algorithm| EcdsaKeyPair::from_pkcs8(algorithm, pkcs8).map(Key::Ecdsa);
         let key = match leaf.subject_key() {
             KeyKind::Rsa { .. } => rsa::KeyPair::from_pkcs8(pkcs8).map(Key::Rsa),
             KeyKind::P256 => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING),

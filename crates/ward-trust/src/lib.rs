@@ -27,7 +27,7 @@ pub use claims::Fault;
 pub use community::{Community, Profile};
 pub use crl::{Crl, CrlError};
 pub use jose::{Alg, JoseError, Jws, SigningIdentity, Verified};
-pub use metadata::{Discovered, Metadata, MetadataError, SignedMetadata, Unproven};
+pub use metadata::{Discovered, Found, Metadata, MetadataError, SignedMetadata, Unproven};
 pub use path::{Chain, PathError, candidate_paths, crl_urls_needed, validate, validate_within};
 pub use statement::{GrantTypes, SoftwareStatement, StatementError};
 

@@ -1,8 +1,70 @@
-//! m
+//! Server metadata: made and signed by a server, validated by a client (IG §2.2–§2.4; DSC-05..DSC-23,
+//! SMD-01..SMD-11, CLI-04..CLI-07, M01..M20).
+//!
+//! A client refuses whatever is odd: nothing may be sent to a server whose metadata do not hold
+//! (CLI-06). The result of [`validate`] is [`Unproven`] until its signer's path is validated, and only
+//! [`Unproven::prove`] makes a [`Discovered`].
+
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde_json::{Map, Value, json};
 use ward_core::{Limits, Timestamp};
-use crate::{Alg, Certificate, Chain, Community, Crl, Fault, PathError, SigningIdentity};
+
+use crate::claims::{ClaimFault, envelope, issuer};
+use crate::uri::HttpsUrl;
+use crate::{
+    Alg, Certificate, Chain, Community, Crl, Fault, JoseError, Jws, KeyKind, PathError,
+    SigningIdentity, Verified,
+};
+
+/// Longest life of signed metadata that a client accepts: a year, leap year included (SMD-05, M07).
+const YEAR_ACCEPTED: Duration = Duration::from_hours(24 * 366);
+/// Longest life of our own.
+const YEAR: Duration = Duration::from_hours(24 * 365);
+/// A metadata document, bytes (M17).
+const MAX_DOCUMENT: usize = 256 * 1024;
+/// Entries of one list of a document.
+const MAX_LIST: usize = 4096;
+
+/// Why metadata are refused; nothing may be sent then (CLI-06).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    /// A rule of §2.1, §2.2 or §7.9.
+    #[error(transparent)]
+    Refused(Fault),
+    /// The signed part is not a valid JWS (M01, M02).
+    #[error(transparent)]
+    Jws(#[from] JoseError),
+    /// The signer is not trusted (M10, M20).
+    #[error(transparent)]
+    Path(#[from] PathError),
+}
+
+impl MetadataError {
+    /// Id of the rule.
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::Refused(fault) => fault.rule,
+            Self::Jws(
+                JoseError::Algorithm
+                | JoseError::AlgorithmCase
+                | JoseError::AlgorithmMissing
+                | JoseError::Symmetric
+                | JoseError::Unsigned
+                | JoseError::KeyMismatch,
+            ) => "M02",
+            Self::Jws(JoseError::Duplicate) => "M19",
+            Self::Jws(_) => "M01",
+            Self::Path(_) => "M10",
+        }
+    }
+}
+
+const fn refused(rule: &'static str, text: &'static str) -> MetadataError {
+    MetadataError::Refused(Fault::new(rule, text))
+}
+
 /// What a server says of itself (udap.md §2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
@@ -14,7 +76,7 @@ pub struct Metadata {
     pub token_endpoint: String,
     /// Absolute URL; present iff `authorization_code` is among the grants (DSC-16).
     pub authorization_endpoint: Option<String>,
-    /// `authorization_code`, `client_credentials`, `refresh_token`.
+    /// `authorization_code`, `client_credentials`, `refresh_token` (DSC-14).
     pub grant_types: Vec<String>,
     /// Every scope that can be granted, wildcards included (DSC-15).
     pub scopes: Vec<String>,
@@ -26,10 +88,11 @@ pub struct Metadata {
     pub certifications_supported: Vec<String>,
     /// Subset of the supported ones (DSC-13).
     pub certifications_required: Vec<String>,
-    /// For authentication tokens and software statements; must contain RS256 (DSC-19, DSC-21).
+    /// Accepted for authentication tokens and software statements; RS256 among them (DSC-19, DSC-21).
     pub algs: Vec<Alg>,
 }
-/// Signed metadata and when it ends.
+
+/// Signed metadata and when they end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedMetadata {
     /// Compact JWS.
@@ -37,43 +100,201 @@ pub struct SignedMetadata {
     /// When it ends; sign anew well before (SMD-10).
     pub exp: Timestamp,
 }
+
 impl Metadata {
-    /// Refuses a configuration that would publish wrong metadata.
-    pub fn check(&self) -> Result<(), MetadataError> { Ok(()) }
-    /// Signs (RS256). `life` is cut at one year and at the certificate's end.
-    pub fn sign(&self, _identity: &SigningIdentity, _jti: &str, _now: Timestamp, _life: Duration) -> Result<SignedMetadata, MetadataError> { Err(MetadataError::Refused(Fault { rule: "", text: "" })) }
-    /// The document.
-    pub fn to_json(&self, _signed: &str) -> String { String::new() }
+    fn grants(&self, grant: &str) -> bool {
+        self.grant_types.iter().any(|one| one == grant)
+    }
+
+    /// Refuses what a server must not say of itself. For start-up: a wrong configuration fails loudly.
+    pub fn check(&self) -> Result<(), MetadataError> {
+        let subset = |part: &[String], whole: &[String]| part.iter().all(|one| whole.contains(one));
+        let known = ["authorization_code", "client_credentials", "refresh_token"];
+        let (code, credentials) =
+            (self.grants("authorization_code"), self.grants("client_credentials"));
+        let urls = [&self.base_url, &self.registration_endpoint, &self.token_endpoint];
+        let rules = [
+            (
+                urls.iter().all(|url| HttpsUrl::parse(url).is_some()),
+                "DSC-17",
+                "an endpoint is not an absolute https URL",
+            ),
+            (code || credentials, "DSC-14", "no grant type"),
+            (
+                self.grant_types.iter().all(|one| known.contains(&one.as_str())),
+                "DSC-14",
+                "an unknown grant type",
+            ),
+            (
+                code || !self.grants("refresh_token"),
+                "DSC-14",
+                "refresh_token without authorization_code",
+            ),
+            (
+                code == self.authorization_endpoint.is_some(),
+                "DSC-16",
+                "the authorization endpoint does not fit the grant types",
+            ),
+            (
+                self.authorization_endpoint.iter().all(|url| HttpsUrl::parse(url).is_some()),
+                "DSC-16",
+                "the authorization endpoint is not an absolute https URL",
+            ),
+            (
+                !credentials || self.extensions_supported.iter().any(|one| one == "hl7-b2b"),
+                "DSC-09",
+                "client_credentials without hl7-b2b",
+            ),
+            (
+                subset(&self.extensions_required, &self.extensions_supported),
+                "DSC-10",
+                "a required extension is not supported",
+            ),
+            (
+                subset(&self.certifications_required, &self.certifications_supported),
+                "DSC-13",
+                "a required certification is not supported",
+            ),
+            (!self.scopes.is_empty(), "DSC-15", "no scope"),
+            (self.algs.contains(&Alg::Rs256), "DSC-19", "RS256 is not accepted"),
+        ];
+        rules
+            .into_iter()
+            .find(|(holds, _, _)| !holds)
+            .map_or(Ok(()), |(_, rule, text)| Err(refused(rule, text)))
+    }
+
+    /// Signs with RS256. The end is after `life`, at most a year, and not after the certificate's.
+    /// Refuses an identity that is not RSA or whose SAN lacks the base URL (SMD-11).
+    pub fn sign(
+        &self,
+        identity: &SigningIdentity,
+        jti: &str,
+        now: Timestamp,
+        life: Duration,
+    ) -> Result<SignedMetadata, MetadataError> {
+        self.check()?;
+        if !matches!(identity.leaf().subject_key(), KeyKind::Rsa { .. }) {
+            return Err(refused("SMD-11", "the certificate's key is not RSA"));
+        }
+        if !identity.san_uris().contains(&self.base_url) {
+            return Err(refused("SMD-03", "the certificate does not name the base URL"));
+        }
+        if !identity.leaf().is_valid_at(now) {
+            return Err(refused("SMD-10", "the certificate is not valid now"));
+        }
+        let iat = now.as_seconds();
+        let wanted = Timestamp::from_seconds(iat).plus(life.min(YEAR)).as_seconds();
+        let exp = wanted.min(identity.leaf().not_after().as_seconds());
+        let mut claims = json!({
+            "iss": self.base_url,
+            "sub": self.base_url,
+            "iat": iat,
+            "exp": exp,
+            "jti": jti,
+            "token_endpoint": self.token_endpoint,
+            "registration_endpoint": self.registration_endpoint,
+        });
+        if let (Some(url), Some(members)) = (&self.authorization_endpoint, claims.as_object_mut()) {
+            members.insert("authorization_endpoint".to_owned(), json!(url));
+        }
+        let jws = identity.sign(Alg::Rs256, &claims)?;
+        Ok(SignedMetadata { jws, exp: Timestamp::from_seconds(exp) })
+    }
+
+    /// The document of `/.well-known/udap`. Empty lists stand as `[]` (DSC-24); nothing is `null` (DSC-02).
+    pub fn to_json(&self, signed: &str) -> String {
+        let mut profiles = vec!["udap_dcr", "udap_authn"];
+        if self.grants("client_credentials") {
+            profiles.push("udap_authz");
+        }
+        let algs: Vec<_> = self.algs.iter().map(|alg| alg.name()).collect();
+        let mut document = json!({
+            "udap_versions_supported": ["1"],
+            "udap_profiles_supported": profiles,
+            "udap_authorization_extensions_supported": self.extensions_supported,
+            "udap_authorization_extensions_required": self.extensions_required,
+            "udap_certifications_supported": self.certifications_supported,
+            "udap_certifications_required": self.certifications_required,
+            "grant_types_supported": self.grant_types,
+            "scopes_supported": self.scopes,
+            "token_endpoint": self.token_endpoint,
+            "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "token_endpoint_auth_signing_alg_values_supported": algs,
+            "registration_endpoint": self.registration_endpoint,
+            "registration_endpoint_jwt_signing_alg_values_supported": algs,
+            "signed_metadata": signed,
+        });
+        if let (Some(url), Some(members)) = (&self.authorization_endpoint, document.as_object_mut())
+        {
+            members.insert("authorization_endpoint".to_owned(), json!(url));
+        }
+        document.to_string()
+    }
 }
-/// Why metadata is refused; nothing may be sent then (CLI-06).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum MetadataError {
-    /// A rule of §7.9 or §2.1.
-    #[error(transparent)]
-    Refused(Fault),
-    /// M10: the chain.
-    #[error(transparent)]
-    Path(#[from] PathError),
-}
-impl MetadataError {
-    /// Id of the rule.
-    pub const fn rule(&self) -> &'static str { match self { Self::Refused(fault) => fault.rule, Self::Path(error) => error.rule() } }
-}
-/// Another server's metadata, sound in itself, whose signer is not yet proven to be trusted.
+
+/// Another server's metadata, sound in themselves, whose signer is not yet proven to be trusted.
 #[derive(Debug, Clone)]
-pub struct Unproven { found: Discovered, extra: Vec<Certificate> }
+pub struct Unproven {
+    jws: Verified,
+    found: Found,
+}
+
 impl Unproven {
     /// The signer and the other certificates of `x5c`.
-    pub fn certificates(&self) -> (&Certificate, &[Certificate]) { (&self.found.leaf, &self.extra) }
+    pub fn certificates(&self) -> (&Certificate, &[Certificate]) {
+        (self.jws.leaf(), self.jws.extra())
+    }
+
     /// The lists that [`Unproven::prove`] will need.
-    pub fn crl_urls(&self, _community: &Community, _now: Timestamp) -> Result<Vec<String>, MetadataError> { Ok(vec![]) }
-    /// Validates the signer's path.
-    pub fn prove(self, _community: &Community, _lists: &[Arc<Crl>], _now: Timestamp) -> Result<Discovered, MetadataError> { Err(MetadataError::Path(PathError::Untrusted)) }
+    pub fn crl_urls(
+        &self,
+        community: &Community,
+        now: Timestamp,
+    ) -> Result<Vec<String>, MetadataError> {
+        let (leaf, extra) = self.certificates();
+        Ok(crate::path::crl_urls_needed(leaf, extra, community, now)?)
+    }
+
+    /// Validates the signer's path (M10, M20): the metadata may then be used.
+    pub fn prove(
+        self,
+        community: &Community,
+        lists: &[Arc<Crl>],
+        now: Timestamp,
+    ) -> Result<Discovered, MetadataError> {
+        let (leaf, extra) = self.certificates();
+        let chain = crate::path::validate(leaf, extra, community, lists, now)?;
+        Ok(Discovered { chain, found: self.found })
+    }
 }
-/// Another server's metadata, validated (CLI-04..CLI-07).
+
+/// Another server's metadata, validated (CLI-05). Dereferences to what was [`Found`].
 #[derive(Debug, Clone)]
 pub struct Discovered {
-    /// d
+    chain: Chain,
+    found: Found,
+}
+
+impl Discovered {
+    /// The signer's path.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+}
+
+impl std::ops::Deref for Discovered {
+    type Target = Found;
+
+    fn deref(&self) -> &Found {
+        &self.found
+    }
+}
+
+/// What another server says of itself. An absent list reads as empty, which is "not supported" (CLI-04).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The FHIR base URL that was asked.
     pub base_url: String,
     /// From the signed part.
     pub token_endpoint: String,
@@ -81,28 +302,137 @@ pub struct Discovered {
     pub registration_endpoint: String,
     /// From the signed part.
     pub authorization_endpoint: Option<String>,
-    /// d
+    /// `udap_profiles_supported`.
+    pub profiles: Vec<String>,
+    /// `grant_types_supported`.
     pub grant_types: Vec<String>,
-    /// d
+    /// `scopes_supported`.
     pub scopes: Vec<String>,
-    /// d
+    /// `udap_authorization_extensions_supported`.
     pub extensions_supported: Vec<String>,
-    /// d
+    /// `udap_authorization_extensions_required`.
     pub extensions_required: Vec<String>,
-    /// d
+    /// `udap_certifications_required`.
     pub certifications_required: Vec<String>,
-    /// d
+    /// Known algorithms of `token_endpoint_auth_signing_alg_values_supported`.
     pub token_algs: Vec<Alg>,
-    /// d
+    /// Known algorithms of `registration_endpoint_jwt_signing_alg_values_supported`.
     pub registration_algs: Vec<Alg>,
-    /// d
+    /// When the signed part ends; ask again after it.
     pub exp: Timestamp,
-    /// d
-    pub leaf: Certificate,
-    /// The signer's path; empty until proven.
-    pub chain: Option<Chain>,
     /// Fixed phrases on what is allowed but odd (M16).
     pub warnings: Vec<&'static str>,
 }
-/// Everything but the path.
-pub fn validate(_document: &[u8], _base_url: &str, _now: Timestamp, _limits: &Limits) -> Result<Unproven, MetadataError> { Err(MetadataError::Refused(Fault { rule: "", text: "" })) }
+
+/// Validates everything but the signer's path: CLI-05, CLI-07, M01..M09, M11..M13, M15, M19.
+/// `base_url` is what the client was told to trust, octet by octet (M03).
+pub fn validate(
+    document: &[u8],
+    base_url: &str,
+    now: Timestamp,
+    limits: &Limits,
+) -> Result<Unproven, MetadataError> {
+    if document.len() > MAX_DOCUMENT {
+        return Err(refused("M17", "the metadata document is too large"));
+    }
+    let plain = match ward_core::json::parse(document, limits.json_depth) {
+        Ok(Value::Object(members)) => members,
+        Err(ward_core::json::JsonError::Duplicate) => {
+            return Err(refused("M19", "a member of the metadata document occurs twice"));
+        }
+        Ok(_) | Err(_) => {
+            return Err(refused("DSC-02", "the metadata document is not a JSON object"));
+        }
+    };
+    let signed = plain
+        .get("signed_metadata")
+        .and_then(Value::as_str)
+        .ok_or(refused("M11", "signed_metadata is missing"))?;
+    let jws = Jws::parse(signed, limits)?.verify(&[Alg::Rs256])?;
+    let claims = jws.claims();
+    if issuer(claims) != Ok(base_url) {
+        return Err(refused("M03", "iss is not the base URL"));
+    }
+    if !jws.leaf().san_uris().iter().any(|uri| uri == base_url) {
+        return Err(refused("M04", "the certificate does not name the base URL"));
+    }
+    let envelope =
+        envelope(claims, None, YEAR_ACCEPTED, now, limits).map_err(|fault| match fault {
+            ClaimFault::Issuer => refused("M03", "iss is not the base URL"),
+            ClaimFault::Subject => refused("M05", "sub is not iss"),
+            ClaimFault::Expired => refused("M06", "the signed metadata have expired"),
+            ClaimFault::Life => refused("M07", "the signed metadata live longer than a year"),
+            ClaimFault::Id => refused("SMD-06", "jti is missing or malformed"),
+            ClaimFault::Audience
+            | ClaimFault::Expiry
+            | ClaimFault::Issued
+            | ClaimFault::NotBefore => refused("SMD-05", "iat, nbf or exp is missing or malformed"),
+        })?;
+    if plain.get("udap_versions_supported") != Some(&json!(["1"])) {
+        return Err(refused("M12", "udap_versions_supported is not [\"1\"]"));
+    }
+    if plain.get("token_endpoint_auth_methods_supported") != Some(&json!(["private_key_jwt"])) {
+        return Err(refused("M13", "the authentication method is not private_key_jwt"));
+    }
+    let token_endpoint = endpoint(&plain, claims, "token_endpoint")?
+        .ok_or(refused("SMD-07", "token_endpoint is missing"))?;
+    let registration_endpoint = endpoint(&plain, claims, "registration_endpoint")?
+        .ok_or(refused("SMD-07", "registration_endpoint is missing"))?;
+    let authorization_endpoint = endpoint(&plain, claims, "authorization_endpoint")?;
+    let mut warnings = Vec::new();
+    let host = |url: &str| HttpsUrl::parse(url).map(|url| url.host.to_ascii_lowercase());
+    if host(&token_endpoint) != host(base_url) {
+        warnings.push("M16: the token endpoint is on another host than the base URL");
+    }
+    let found = Found {
+        base_url: base_url.to_owned(),
+        token_endpoint,
+        registration_endpoint,
+        authorization_endpoint,
+        profiles: list(&plain, "udap_profiles_supported")?,
+        grant_types: list(&plain, "grant_types_supported")?,
+        scopes: list(&plain, "scopes_supported")?,
+        extensions_supported: list(&plain, "udap_authorization_extensions_supported")?,
+        extensions_required: list(&plain, "udap_authorization_extensions_required")?,
+        certifications_required: list(&plain, "udap_certifications_required")?,
+        token_algs: algs(&plain, "token_endpoint_auth_signing_alg_values_supported")?,
+        registration_algs: algs(&plain, "registration_endpoint_jwt_signing_alg_values_supported")?,
+        exp: envelope.exp,
+        warnings,
+    };
+    Ok(Unproven { jws, found })
+}
+
+/// An endpoint from the signed part; the plain value, if any, must be the same (CLI-07, M08, M09, M15).
+fn endpoint(
+    plain: &Map<String, Value>,
+    claims: &Map<String, Value>,
+    name: &str,
+) -> Result<Option<String>, MetadataError> {
+    let Some(signed) = claims.get(name) else {
+        return if plain.contains_key(name) {
+            Err(refused("M09", "an endpoint stands only outside the signed part"))
+        } else {
+            Ok(None)
+        };
+    };
+    if plain.get(name).is_some_and(|value| value != signed) {
+        return Err(refused("M08", "an endpoint differs from the signed one"));
+    }
+    signed
+        .as_str()
+        .filter(|url| HttpsUrl::parse(url).is_some_and(|url| !url.has_fragment))
+        .map(|url| Some(url.to_owned()))
+        .ok_or(refused("M15", "an endpoint is not an absolute https URL"))
+}
+
+fn list(plain: &Map<String, Value>, name: &str) -> Result<Vec<String>, MetadataError> {
+    let wrong = refused("DSC-02", "a list of the metadata document is malformed");
+    let Some(value) = plain.get(name) else { return Ok(Vec::new()) };
+    let values = value.as_array().filter(|values| values.len() <= MAX_LIST).ok_or(wrong)?;
+    values.iter().map(|one| one.as_str().map(str::to_owned).ok_or(wrong)).collect()
+}
+
+fn algs(plain: &Map<String, Value>, name: &str) -> Result<Vec<Alg>, MetadataError> {
+    Ok(list(plain, name)?.iter().filter_map(|alg| Alg::from_name(alg)).collect())
+}

@@ -217,8 +217,8 @@ impl From<Error> for PathError {
 struct AnyUse;
 
 impl ExtendedKeyUsageValidator for AnyUse {
-    fn validate(&self, iter: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
-        iter.map(|id| id.map(|_| ())).collect()
+    fn validate(&self, mut iter: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
+        iter.try_for_each(|id| id.map(|_| ()))
     }
 }
 

@@ -21,7 +21,8 @@ impl<'a> HttpsUrl<'a> {
         if !is_uri_text(rest) {
             return None;
         }
-        let (before_fragment, fragment) = rest.split_once('#').map_or((rest, None), |(a, b)| (a, Some(b)));
+        let (before_fragment, fragment) =
+            rest.split_once('#').map_or((rest, None), |(a, b)| (a, Some(b)));
         let path = before_fragment.split('?').next().unwrap_or("");
         Some(Self { host, path, has_fragment: fragment.is_some() })
     }
@@ -32,7 +33,9 @@ impl<'a> HttpsUrl<'a> {
         let name = host.trim_end_matches('.');
         name == "localhost"
             || name.ends_with(".localhost")
-            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback() || address.is_unspecified())
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback() || address.is_unspecified())
     }
 }
 
@@ -52,7 +55,9 @@ fn host(authority: &str) -> Option<&str> {
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':'));
     // A colon can only have come from inside brackets, where it was checked.
-    let port_sound = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0) && !port.starts_with('+'));
+    let port_sound = port.is_none_or(|port| {
+        port.parse::<u16>().is_ok_and(|port| port > 0) && !port.starts_with('+')
+    });
     (!host.is_empty() && named && port_sound).then_some(host)
 }
 
@@ -107,15 +112,36 @@ mod tests {
             assert_eq!((url.host, url.path), (host, path), "{text}");
         }
         for bad in [
-            "", "https:", "https://", "http://a/", "HTTPS://a/", "https://u@a/", "https://a:0/",
-            "https://a:99999/", "https://a:+1/", "https://a b/", "https://a/ ", "https://a/%2", "https://[a]/",
-            "https://a/\u{e9}", "//a/", "/a", "https://a:b:c/", "https://a,b/", "https://a\\b/", "https://[::1]x/",
+            "",
+            "https:",
+            "https://",
+            "http://a/",
+            "HTTPS://a/",
+            "https://u@a/",
+            "https://a:0/",
+            "https://a:99999/",
+            "https://a:+1/",
+            "https://a b/",
+            "https://a/ ",
+            "https://a/%2",
+            "https://[a]/",
+            "https://a/\u{e9}",
+            "//a/",
+            "/a",
+            "https://a:b:c/",
+            "https://a,b/",
+            "https://a\\b/",
+            "https://[::1]x/",
         ] {
             assert_eq!(HttpsUrl::parse(bad), None, "{bad:?}");
         }
         for (text, loopback) in [
-            ("https://localhost/", true), ("https://a.LocalHost./", true), ("https://127.9.9.9/", true),
-            ("https://[::1]/", true), ("https://0.0.0.0/", true), ("https://localhost.example/", false),
+            ("https://localhost/", true),
+            ("https://a.LocalHost./", true),
+            ("https://127.9.9.9/", true),
+            ("https://[::1]/", true),
+            ("https://0.0.0.0/", true),
+            ("https://localhost.example/", false),
         ] {
             assert_eq!(HttpsUrl::parse(text).unwrap().is_loopback(), loopback, "{text}");
         }
