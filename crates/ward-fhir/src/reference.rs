@@ -1,0 +1,182 @@
+//! Literal references (R4 §2.3.0.1) and their spellings (D4): relative, versioned, absolute.
+//!
+//! Used by the request grammar and by the membership function alike, so that both read one reference
+//! in one way. Refuses to guess: what is none of the known spellings is [`Reference::Unclear`].
+
+use crate::{FhirId, ResourceType};
+
+/// Bases under which an absolute reference is local.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferenceBases {
+    /// The FHIR base that clients use.
+    pub public: String,
+    /// The FHIR base of the upstream.
+    pub upstream: String,
+}
+
+/// What a `Reference.reference` points to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// A resource of this server.
+    Local {
+        /// Its type.
+        rtype: ResourceType,
+        /// Its id.
+        id: FhirId,
+        /// The version, if one is named.
+        version: Option<FhirId>,
+    },
+    /// `#…`: a resource contained in the same one.
+    Contained,
+    /// `urn:uuid:…`, `urn:oid:…`.
+    Urn,
+    /// An absolute URL elsewhere.
+    Foreign {
+        /// Whether it ends like the URL of a Patient.
+        patient: bool,
+    },
+    /// None of these: a conditional reference, a wrong-case type, stray characters, ….
+    Unclear,
+}
+
+impl Reference {
+    /// Reads a reference; absolute ones are local under one of the bases. Scheme and host are compared
+    /// without case and default ports are left out (RFC 3986 §6.2.2.1, §6.2.3).
+    pub fn parse(text: &str, bases: &[&str]) -> Self {
+        if text.starts_with('#') {
+            return Self::Contained;
+        }
+        if text.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("urn:")) {
+            return Self::Urn;
+        }
+        let Some(absolute) = Url::split(text) else { return Self::local(text) };
+        let known = bases.iter().filter_map(|base| Url::split(base.trim_end_matches('/')));
+        for base in known {
+            if let Some(rest) = absolute.below(&base) {
+                return Self::local(rest);
+            }
+        }
+        Self::Foreign { patient: mentions_patient(absolute.path) }
+    }
+
+    fn local(text: &str) -> Self {
+        let mut words = text.split('/');
+        let target = words.next().and_then(ResourceType::from_name);
+        let id = words.next().and_then(|id| FhirId::parse(id).ok());
+        let version = match (words.next(), words.next(), words.next()) {
+            (None, None, None) => None,
+            (Some("_history"), Some(version), None) => match FhirId::parse(version) {
+                Ok(version) => Some(version),
+                Err(_) => return Self::Unclear,
+            },
+            _ => return Self::Unclear,
+        };
+        match (target, id) {
+            (Some(rtype), Some(id)) => Self::Local { rtype, id, version },
+            _ => Self::Unclear,
+        }
+    }
+}
+
+/// Whether a text that is no clear reference could still mean a patient to somebody.
+pub(crate) fn mentions_patient(text: &str) -> bool {
+    // `%` could hide any letter.
+    text.to_ascii_lowercase().contains("patient") || text.contains('%')
+}
+
+struct Url<'a> {
+    scheme: String,
+    authority: String,
+    path: &'a str,
+}
+
+impl<'a> Url<'a> {
+    fn split(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let scheme = scheme.to_ascii_lowercase();
+        let mut authority = authority.to_ascii_lowercase();
+        let default_port = if scheme == "http" { ":80" } else { ":443" };
+        if authority.ends_with(default_port) {
+            authority.truncate(authority.len().saturating_sub(default_port.len()));
+        }
+        Some(Self { scheme, authority, path })
+    }
+
+    /// The rest of the path below `base`.
+    fn below(&self, base: &Url<'_>) -> Option<&'a str> {
+        if self.scheme != base.scheme || self.authority != base.authority {
+            return None;
+        }
+        self.path.strip_prefix(base.path)?.strip_prefix('/')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASES: [&str; 2] = ["https://gw.example/default/fhir", "http://127.0.0.1:8080/fhir/"];
+
+    fn patient(id: &str, version: Option<&str>) -> Reference {
+        Reference::Local {
+            rtype: ResourceType::from_name("Patient").unwrap(),
+            id: FhirId::parse(id).unwrap(),
+            version: version.map(|version| FhirId::parse(version).unwrap()),
+        }
+    }
+
+    #[test]
+    fn five_spellings_are_one_reference() {
+        for text in [
+            "Patient/B",
+            "https://gw.example/default/fhir/Patient/B",
+            "HTTPS://GW.example:443/default/fhir/Patient/B",
+            "http://127.0.0.1:8080/fhir/Patient/B",
+        ] {
+            assert_eq!(Reference::parse(text, &BASES), patient("B", None), "{text}");
+        }
+        for text in ["Patient/B/_history/1", "http://127.0.0.1:8080/fhir/Patient/B/_history/1"] {
+            assert_eq!(Reference::parse(text, &BASES), patient("B", Some("1")), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_guessed() {
+        for (text, want) in [
+            ("#p", Reference::Contained),
+            ("urn:uuid:85b6b5cc", Reference::Urn),
+            ("URN:uuid:85b6b5cc", Reference::Urn),
+            ("https://other.example/fhir/Patient/B", Reference::Foreign { patient: true }),
+            ("https://other.example/fhir/Device/B", Reference::Foreign { patient: false }),
+            ("https://gw.example/default/fhirPatient/B", Reference::Foreign { patient: true }),
+            ("https://u@gw.example/default/fhir/Patient/B", Reference::Foreign { patient: true }),
+        ] {
+            assert_eq!(Reference::parse(text, &BASES), want, "{text}");
+        }
+        for text in [
+            "",
+            "B",
+            "patient/B",
+            "Patient/",
+            "Patient/B/",
+            "/Patient/B",
+            "Patient//B",
+            "Patient/B ",
+            " Patient/B",
+            "Patient/B?x=1",
+            "Patient?identifier=x",
+            "Patient/B/_history",
+            "Patient/B/_history/",
+            "Patient/B/_history/1/2",
+            "Patient/..",
+            "Patient/B#x",
+            "Foo/1",
+            "Patient/%42",
+            "https://gw.example/default/fhir//Patient/B",
+            "https://gw.example/default/fhir/x/../Patient/B",
+        ] {
+            assert_eq!(Reference::parse(text, &BASES), Reference::Unclear, "{text}");
+        }
+    }
+}
