@@ -9,6 +9,8 @@ pub mod client;
 pub mod http;
 pub mod lists;
 pub mod server;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 mod wire;
 

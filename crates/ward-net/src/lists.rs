@@ -217,7 +217,7 @@ impl RevocationLists {
         let mut chains = candidate_paths(leaf, extra, community, now)?;
         chains.retain(|chain| !self.was_revoked(chain));
         if chains.is_empty() {
-            return Err(PathError::Untrusted);
+            return Err(PathError::Revoked);
         }
         let mut wanted = Vec::new();
         let mut subjects = Vec::new();
@@ -241,7 +241,7 @@ impl RevocationLists {
         }
         let lists: Vec<_> = lists.into_iter().flatten().collect();
         let chain = validate_within(leaf, extra, community, &lists, now, grace)?;
-        if self.was_revoked(&chain) { Err(PathError::Untrusted) } else { Ok(chain) }
+        if self.was_revoked(&chain) { Err(PathError::Revoked) } else { Ok(chain) }
     }
 
     fn was_revoked(&self, chain: &Chain) -> bool {

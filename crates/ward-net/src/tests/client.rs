@@ -1,0 +1,130 @@
+//! The client against peers that break the protocol, stall, flood or lure (X19, A19, A27).
+
+use super::*;
+use crate::FetchError;
+
+const SOON: Duration = Duration::from_millis(400);
+
+async fn fetch(says: impl Into<Vec<u8>>, then: Then) -> Result<Response<Bytes>, FetchError> {
+    let (address, _) = scripted(says.into(), then).await;
+    client_to(address).get(&format!("http://{address}/x"), 1000, SOON).await
+}
+
+#[tokio::test]
+async fn broken_answers_are_clean_errors() {
+    let flood = format!(
+        "HTTP/1.1 200 OK\r\n{}\r\n",
+        (0..500).map(|n| format!("x-{n}: y\r\n")).collect::<String>()
+    );
+    let vast = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let quick = Duration::ZERO;
+    let slow = Duration::from_millis(50);
+    let piece: &[u8] = b"5\r\nhello\r\n";
+    for (name, says, then, expected) in [
+        ("garbage", "\0\x01\x02 what?\r\n\r\n".into(), Then::Close, FetchError::Broken),
+        ("nothing", String::new(), Then::Close, FetchError::Broken),
+        ("silence", String::new(), Then::Hang, FetchError::Timeout),
+        ("half a header", "HTTP/1.1 200 OK\r\nX".into(), Then::Hang, FetchError::Timeout),
+        ("many headers", flood, Then::Close, FetchError::Broken),
+        ("a vast header", vast, Then::Close, FetchError::Broken),
+        (
+            "dies in its body",
+            "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345".into(),
+            Then::Close,
+            FetchError::Broken,
+        ),
+        (
+            "hangs in its body",
+            "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345".into(),
+            Then::Hang,
+            FetchError::Timeout,
+        ),
+        (
+            "a declared gigabyte",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n".into(),
+            Then::Hang,
+            FetchError::TooLarge(1000),
+        ),
+        ("never ends", chunked.into(), Then::Flood(piece, quick), FetchError::TooLarge(1000)),
+        ("drips", chunked.into(), Then::Flood(piece, slow), FetchError::Timeout),
+        ("chunks break off", format!("{chunked}5\r\nhello\r\n"), Then::Close, FetchError::Broken),
+        ("bad chunk", format!("{chunked}zz\r\nhello\r\n"), Then::Close, FetchError::Broken),
+        (
+            "two lengths",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab".into(),
+            Then::Close,
+            FetchError::Broken,
+        ),
+        (
+            "coded",
+            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx".into(),
+            Then::Close,
+            FetchError::Encoded,
+        ),
+        (
+            "upgrades",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".into(),
+            Then::Hang,
+            FetchError::Broken,
+        ),
+    ] {
+        let bound = Duration::from_secs(3);
+        let got = tokio::time::timeout(bound, fetch(says, then)).await.expect(name);
+        assert_eq!(got.map(|answer| answer.status()), Err(expected), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn no_redirect_is_followed() {
+    let (trap, sprung) = scripted(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), Then::Close).await;
+    for status in [301, 302, 303, 307, 308] {
+        let says = format!(
+            "HTTP/1.1 {status} Moved\r\nLocation: http://{trap}/\r\nContent-Length: 0\r\n\r\n"
+        );
+        let (address, count) = scripted(says.into_bytes(), Then::Close).await;
+        let client = HttpClient::new(
+            Egress::allowing([address.to_string(), trap.to_string()]),
+            tls::client_config([]).unwrap(),
+            Arc::new(limits()),
+        );
+        let got = client.get(&format!("http://{address}/"), 10, SOON).await.unwrap();
+        assert_eq!(got.status().as_u16(), status);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+    assert_eq!(sprung.load(Ordering::SeqCst), 0, "a redirect was followed");
+}
+
+#[tokio::test]
+async fn no_content_coding_is_asked_for_and_connections_are_used_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let handler = |request: Request<Incoming>, peer: Peer| -> BoxFuture<'static, Response<Body>> {
+        let codings: Vec<_> = request.headers().get_all("accept-encoding").iter().collect();
+        let seen = format!("{codings:?} {}", peer.addr.port());
+        Box::pin(async move { text(StatusCode::OK, seen) })
+    };
+    let server =
+        Server::start(listener, None, Arc::new(handler), Arc::new(Limits::default())).unwrap();
+    let client = client_to(address);
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let request = Request::get(format!("http://{address}/"))
+            .header("accept-encoding", "br, zstd")
+            .body(Bytes::new())
+            .unwrap();
+        answers.push(client.send(request, 100, SOON).await.unwrap().into_body());
+    }
+    assert!(answers[0].starts_with(b"[\"identity\"]"));
+    assert_eq!(answers[0], answers[1], "a second connection was made");
+    server.shutdown(SOON).await;
+}
+
+#[tokio::test]
+async fn a_closed_door_is_no_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let got = client_to(address).get(&format!("http://{address}/"), 10, SOON).await;
+    assert!(matches!(got, Err(FetchError::Connect(_))), "{got:?}");
+}

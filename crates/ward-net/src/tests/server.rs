@@ -1,0 +1,187 @@
+//! The server against callers that flood, stall, lie or hang up.
+
+use super::*;
+use crate::FetchError;
+
+fn status(answer: &str) -> &str {
+    answer.get(9..12).unwrap_or("none")
+}
+
+#[tokio::test]
+async fn bad_requests_get_clean_errors() {
+    let server = serve(limits(), None).await;
+    let many = (0..200).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
+    let vast = format!("x: {}\r\n", "y".repeat(1 << 20));
+    let long = "y".repeat(9000);
+    let end = "Connection: close\r\n\r\n";
+    for (name, request, expected) in [
+        ("good", format!("GET / HTTP/1.1\r\nHost: x\r\n{end}"), "200"),
+        ("many headers", format!("GET / HTTP/1.1\r\nHost: x\r\n{many}{end}"), "431"),
+        ("a vast header", format!("GET / HTTP/1.1\r\nHost: x\r\n{vast}{end}"), "431"),
+        ("a long target", format!("GET /{long} HTTP/1.1\r\nHost: x\r\n{end}"), "414"),
+        ("HTTP/1.0", "GET / HTTP/1.0\r\n\r\n".to_owned(), "505"),
+        ("garbage", "\0\x01 what\r\n\r\n".to_owned(), "400"),
+        ("TLS to a plain port", "\x16\x03\x01\x02\0\x01\0\x01\r\n\r\n".to_owned(), "400"),
+        (
+            "a gigabyte declared",
+            format!("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n{end}"),
+            "413",
+        ),
+        (
+            "chunks over the limit",
+            format!(
+                "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n{end}800\r\n{}\r\n0\r\n\r\n",
+                "x".repeat(0x800)
+            ),
+            "413",
+        ),
+        (
+            "a body that does not come",
+            format!("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n{end}123"),
+            "408",
+        ),
+        (
+            "a bad chunk",
+            format!("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n{end}zz\r\n"),
+            "400",
+        ),
+        (
+            "two lengths",
+            format!(
+                "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n{end}ab"
+            ),
+            "400",
+        ),
+    ] {
+        let answer = exchange(server.local_addr(), request.as_bytes()).await;
+        assert_eq!(status(&answer), expected, "{name}: {answer:.200}");
+    }
+    let answer =
+        exchange(server.local_addr(), b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .await;
+    assert!(answer.to_ascii_lowercase().contains("cache-control: no-store"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_panicking_handler_takes_nothing_else_down() {
+    let server = serve(limits(), None).await;
+    let client = client_to(server.local_addr());
+    for path in ["panic", "panic-early"] {
+        let url = format!("http://{}/{path}", server.local_addr());
+        let got = client.get(&url, 100, Duration::from_secs(2)).await.unwrap();
+        assert_eq!(got.status(), 500);
+        assert!(!got.body().windows(7).any(|text| text == b"purpose"), "the panic's text leaked");
+        let url = format!("http://{}/", server.local_addr());
+        let got = client.get(&url, 100, Duration::from_secs(2)).await.unwrap();
+        assert_eq!(got.body(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn callers_that_stall_are_cut() {
+    let server = serve(limits(), None).await;
+    // Nothing; half a header; a header that drips; an idle connection after an answer.
+    for bytes in [&b""[..], b"GET / HTTP/1.1\r\nHo", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        exchange(server.local_addr(), bytes).await;
+    }
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    let dripping = async {
+        for byte in b"GET / HTTP/1.1\r\nHost: x\r\nX: ".iter().chain(&[b'y'; 10_000]) {
+            if stream.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), dripping).await.expect("the dripper is cut");
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_read_is_cut() {
+    let (gone_sender, gone) = tokio::sync::oneshot::channel();
+    let gone_sender = std::sync::Mutex::new(Some(gone_sender));
+    let handler = move |_: Request<Incoming>, _: Peer| -> BoxFuture<'static, Response<Body>> {
+        let (sender, body) = channel_body();
+        let gone = gone_sender.lock().unwrap().take();
+        tokio::spawn(async move {
+            let piece = Bytes::from(vec![b'x'; 1 << 20]);
+            while sender.send(piece.clone()).await.is_ok() {}
+            gone.unwrap().send(()).unwrap();
+        });
+        Box::pin(async move { respond(StatusCode::OK, "text/plain", body) })
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server::start(listener, None, Arc::new(handler), Arc::new(limits())).unwrap();
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("cut").unwrap();
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_broken_off_answer_does_not_look_complete() {
+    for lab in [None, Some(TlsLab::new())] {
+        let tls = lab.as_ref().map(|lab| {
+            let (chain, key) = lab.identity("localhost");
+            TlsReload::new(tls::server_config(&chain, &key, tls::TlsVersions::Tls13).unwrap())
+        });
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let server = serve(limits(), tls).await;
+        let target = format!("localhost:{}", server.local_addr().port());
+        let roots = lab.as_ref().map(TlsLab::root);
+        let config = tls::client_config(roots.iter().map(Vec::as_slice)).unwrap();
+        let client = HttpClient::new(Egress::allowing([&*target]), config, Arc::new(limits()));
+        let get = async |path: &str| {
+            client.get(&format!("{scheme}://{target}{path}"), 100, Duration::from_secs(2)).await
+        };
+        assert_eq!(get("/whole").await.unwrap().body(), "piece;piece;piece;");
+        assert_eq!(get("/aborted").await.unwrap_err(), FetchError::Broken);
+    }
+    let server = serve(limits(), None).await;
+    let request = b"GET /aborted HTTP/1.1\r\nHost: x\r\n\r\n";
+    let answer = exchange(server.local_addr(), request).await;
+    assert!(answer.contains("piece;"), "{answer}");
+    assert!(!answer.ends_with("0\r\n\r\n"), "the closing chunk was sent: {answer}");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait() {
+    let server = serve(Limits { connections: 1, ..limits() }, None).await;
+    let first = TcpStream::connect(server.local_addr()).await.unwrap();
+    // The first says nothing and holds the only place until its header time is over.
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let mut second = TcpStream::connect(server.local_addr()).await.unwrap();
+    second.write_all(request).await.unwrap();
+    let mut answer = [0; 12];
+    let early = tokio::time::timeout(Duration::from_millis(100), second.read_exact(&mut answer));
+    assert!(early.await.is_err(), "the second connection was served beside the first");
+    drop(first);
+    let served = tokio::time::timeout(Duration::from_secs(3), second.read_exact(&mut answer));
+    served.await.expect("served").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn shutting_down_lets_running_requests_end() {
+    let server = serve(limits(), None).await;
+    let address = server.local_addr();
+    let slow = tokio::spawn(async move {
+        client_to(address).get(&format!("http://{address}/slow"), 100, Duration::from_secs(2)).await
+    });
+    tokio::time::sleep(Duration::from_millis(80)).await;
+    assert!(server.shutdown(Duration::from_secs(3)).await, "not drained");
+    assert_eq!(slow.await.unwrap().unwrap().body(), "slow");
+    assert!(TcpStream::connect(address).await.is_err(), "still listening");
+}
+
+#[tokio::test]
+async fn shutting_down_does_not_wait_for_ever() {
+    let server = serve(Limits { header_timeout: Duration::from_secs(60), ..limits() }, None).await;
+    let address = server.local_addr();
+    let slow = tokio::spawn(async move {
+        client_to(address).get(&format!("http://{address}/slow"), 100, Duration::from_secs(2)).await
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!server.shutdown(Duration::from_millis(20)).await);
+    assert_eq!(slow.await.unwrap().unwrap_err(), FetchError::Broken);
+}
