@@ -5,22 +5,26 @@
 //! the roster (D2–D4); `subject` and `patient` lose their non-patient alternatives too (D5). A
 //! client that names no patient gets the roster written in, where the type has exactly one
 //! membership parameter and the roster is short (D1: two of them are never ANDed).
-//! Refuses `:missing`, `:identifier` and `:not` on membership criteria (D7, D8) and `_security` (D10).
+//! Refuses every modifier on membership criteria (`:missing`, `:not`, D7; the grammar refuses
+//! `:identifier`, D8, and has written `:Type` into the reference) and `_security` (D10).
 
 use std::collections::BTreeSet;
 
 use ward_core::{Limits, PatientId};
-use ward_fhir::{Criterion, Modifier, ResourceType, Search, membership_params};
+use ward_fhir::{Criterion, ResourceType, Search, membership_params};
 
 use crate::Denial;
 use crate::judge::Rows;
 
 /// What narrowing did.
 pub(crate) enum Narrowing {
-    /// The search stays as it is.
-    Same,
-    /// A narrower search.
-    Narrowed(Search),
+    /// The search to send: as it is, or narrower.
+    Asked {
+        /// It.
+        search: Search,
+        /// Whether it names the patients, or has none to name.
+        dense: bool,
+    },
     /// No visible record can match.
     Nothing,
     /// Refused, whatever the data.
@@ -31,13 +35,9 @@ const SECURITY: Denial = Denial::forbidden(
     "D10",
     "Searching by security label needs clearance for that label, which this access does not have.",
 );
-const MISSING: Denial = Denial::forbidden(
+const MODIFIER: Denial = Denial::forbidden(
     "D7",
-    "The modifiers :missing and :not are not allowed on parameters that say whose record it is.",
-);
-const IDENTIFIER: Denial = Denial::forbidden(
-    "D8",
-    "The modifier :identifier is not allowed on parameters that say whose record it is.",
+    "Modifiers are not allowed on parameters that say whose record it is.",
 );
 
 /// Narrows a search to the roster.
@@ -51,26 +51,15 @@ pub(crate) fn narrow(
         return Narrowing::Denied(SECURITY);
     }
     if rows == Rows::Directory {
-        return Narrowing::Same;
+        return Narrowing::Asked { search: search.clone(), dense: true };
     }
     let mut narrowed = search.clone();
     let mut names_patients = false;
     let mut nothing = roster.is_empty();
     for criterion in &mut narrowed.criteria {
         let Some(role) = Role::of(search.rtype, criterion.code) else { continue };
-        match &criterion.modifier {
-            None => {}
-            Some(Modifier::Type(target)) => {
-                // `subject:Patient=9` says the same as `subject=Patient/9` (D4).
-                for value in &mut criterion.values {
-                    if !value.contains('/') {
-                        *value = format!("{}/{value}", target.name());
-                    }
-                }
-                criterion.modifier = None;
-            }
-            Some(Modifier::Missing | Modifier::Not) => return Narrowing::Denied(MISSING),
-            Some(_) => return Narrowing::Denied(IDENTIFIER),
+        if criterion.modifier.is_some() {
+            return Narrowing::Denied(MODIFIER);
         }
         criterion.values = criterion
             .values
@@ -87,17 +76,14 @@ pub(crate) fn narrow(
         && let Some(criterion) = whole_roster(search.rtype, roster)
     {
         narrowed.criteria.push(criterion);
+        names_patients = true;
     }
-    if narrowed.criteria == search.criteria {
-        Narrowing::Same
-    } else {
-        Narrowing::Narrowed(narrowed)
-    }
+    Narrowing::Asked { search: narrowed, dense: names_patients }
 }
 
 /// The roster as one OR-list, if the type has exactly one membership parameter.
 fn whole_roster(rtype: ResourceType, roster: &BTreeSet<PatientId>) -> Option<Criterion> {
-    let (code, prefix) = if rtype.name() == "Patient" {
+    let (code, prefix) = if rtype.is_patient() {
         ("_id", "")
     } else {
         let [code] = membership_params(rtype) else { return None };
@@ -122,7 +108,7 @@ enum Role {
 
 impl Role {
     fn of(rtype: ResourceType, code: &str) -> Option<Self> {
-        if rtype.name() == "Patient" {
+        if rtype.is_patient() {
             // C12: `link` is never membership.
             return (code == "_id").then_some(Self::OwnId);
         }

@@ -60,6 +60,7 @@ impl Denial {
 pub struct Permit {
     request: FhirRequest,
     residual: Residual,
+    dense: bool,
 }
 
 impl Permit {
@@ -71,6 +72,26 @@ impl Permit {
     /// What each record that comes back must still satisfy.
     pub const fn residual(&self) -> &Residual {
         &self.residual
+    }
+
+    /// Whether most of what comes back can be expected to be visible, because the request names the
+    /// patients or the type has none. A hint for page sizes; depends on the request and roster only.
+    pub const fn is_dense(&self) -> bool {
+        self.dense
+    }
+
+    /// For the read of a version: leave to read the current version of the same record, which must
+    /// be visible too (C3). `None` for everything else.
+    pub fn current(&self) -> Option<Self> {
+        let Interaction::Vread { rtype, id, .. } = &self.request.interaction else { return None };
+        Some(Self {
+            request: FhirRequest {
+                version: self.request.version,
+                interaction: Interaction::Read { rtype: *rtype, id: id.clone() },
+            },
+            residual: self.residual.clone(),
+            dense: true,
+        })
     }
 }
 
@@ -114,18 +135,22 @@ pub fn plan(
         None => return Plan::Deny(TYPE),
     };
     let residual = Residual::new(rtype, id, rows, &facts.roster);
-    let permit = |interaction| Permit {
+    let permit = |interaction, dense| Permit {
         request: FhirRequest { version: request.version, interaction },
         residual: residual.clone(),
+        dense,
     };
     match &request.interaction {
         Interaction::Search(search) => match narrow(search, rows, &residual.patients, limits) {
             Narrowing::Denied(denial) => Plan::Deny(denial),
-            Narrowing::Same => Plan::Forward(permit(Interaction::Search(search.clone()))),
-            Narrowing::Narrowed(search) => Plan::Rewrite(permit(Interaction::Search(search))),
-            Narrowing::Nothing => Plan::Nothing(permit(Interaction::Search(search.clone()))),
+            Narrowing::Nothing => Plan::Nothing(permit(Interaction::Search(search.clone()), true)),
+            Narrowing::Asked { search: narrowed, dense } => {
+                let same = narrowed.criteria == search.criteria;
+                let permit = permit(Interaction::Search(narrowed), dense);
+                if same { Plan::Forward(permit) } else { Plan::Rewrite(permit) }
+            }
         },
-        instance => Plan::PreRead(permit(instance.clone())),
+        instance => Plan::PreRead(permit(instance.clone(), true)),
     }
 }
 
