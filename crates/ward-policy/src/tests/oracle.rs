@@ -110,6 +110,7 @@ fn reference() -> impl Strategy<Value = Value> {
         3 => json!({"reference": format!("{PUBLIC}/Patient/{id}")}),
         4 => json!({"reference": format!("{UPSTREAM}/Patient/{id}")}),
         5 => json!({"reference": format!("Patient/{id}/_history/3")}),
+        6 if id == "b" => json!({"reference": "Group/a"}),
         6 => json!({"reference": format!("Practitioner/{id}")}),
         7 => json!({"identifier": {"value": id}, "type": "Patient"}),
         _ => json!({"reference": format!("https://elsewhere.example/fhir/Patient/{id}")}),
@@ -117,9 +118,9 @@ fn reference() -> impl Strategy<Value = Value> {
 }
 
 fn resource() -> impl Strategy<Value = Value> {
-    let references = proptest::collection::vec(reference(), 0..3);
+    let references = || proptest::collection::vec(reference(), 0..3);
     let id = prop_oneof![Just("a"), Just("b"), Just("z"), Just("9")];
-    (0..7_usize, id, references.clone(), references).prop_map(|(kind, id, one, two)| {
+    (0..7_usize, id, references(), references()).prop_map(|(kind, id, one, two)| {
         let first = one.first().cloned();
         let mut value = match kind {
             0 => json!({"resourceType": "Observation", "subject": first, "performer": two}),
@@ -153,7 +154,7 @@ fn roster() -> impl Strategy<Value = BTreeSet<PatientId>> {
 fn query() -> impl Strategy<Value = (&'static str, Vec<(String, Vec<String>)>)> {
     let value = prop_oneof![
         Just("Patient/a"), Just("Patient/b"), Just("Patient/z"), Just("Patient/a"),
-        Just("Practitioner/a"), Just("Practitioner/z"),
+        Just("Practitioner/a"), Just("Practitioner/z"), Just("Group/a"),
     ];
     let values = proptest::collection::vec(value, 1..3);
     let pick = (0..8_usize, values);
@@ -171,8 +172,7 @@ fn query() -> impl Strategy<Value = (&'static str, Vec<(String, Vec<String>)>)> 
                 let code = codes[pick % codes.len()];
                 let values = values
                     .into_iter()
-                    // Parameters that can only be about a patient are asked about patients.
-                    .filter(|v| !matches!(code, "patient" | "beneficiary") || v.starts_with("Patient/"))
+                    .filter(|v| code == "_id" || takes(rtype, code, v))
                     .map(|v| if code == "_id" { v.split('/').next_back().unwrap() } else { v })
                     .map(str::to_owned)
                     .collect::<Vec<_>>();
@@ -182,6 +182,13 @@ fn query() -> impl Strategy<Value = (&'static str, Vec<(String, Vec<String>)>)> 
             .collect();
         (rtype, criteria)
     })
+}
+
+/// Whether the grammar accepts a reference to that type in the parameter.
+fn takes(rtype: &str, code: &str, value: &str) -> bool {
+    let rtype = ward_fhir::ResourceType::from_name(rtype).unwrap();
+    let targets = ward_fhir::lookup(rtype, code).unwrap().targets;
+    targets.is_empty() || targets.iter().any(|target| value.starts_with(&format!("{target}/")))
 }
 
 fn written(criteria: &[(String, Vec<String>)]) -> String {

@@ -54,7 +54,7 @@ fn searches_are_narrowed_to_the_roster() {
         // D7, D10.
         ("/Observation?subject:missing=true", "deny", "D7"),
         ("/Observation?patient:missing=false", "deny", "D7"),
-        ("/Patient?_id:not=z", "deny", "D7"),
+        ("/Patient?_id:missing=false", "deny", "D7"),
         ("/Observation?_security=http://x|R", "deny", "D10"),
         ("/Practitioner?_security=R", "deny", "D10"),
         // The directory is everybody's; other types are nobody's.

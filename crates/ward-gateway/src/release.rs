@@ -1,0 +1,153 @@
+//! Record before release (rule 3): nothing of an answer reaches the writer before an event that
+//! covers it is durable. One event for an answer within one window; a longer one writes `open`, then
+//! `items` before each window, then `complete` or `aborted`.
+//!
+//! If the log fails before anything left, the answer is a 503 and nothing of the records is in it; if
+//! it fails later, the body is broken off so that it cannot be taken for complete.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use ward_core::{Event, EventSink, Limits, Outcome, Released, Transfer, Window, WindowStep};
+use ward_net::http::{Body, BodySender, channel_body, empty, full};
+
+use crate::Fault;
+
+/// One record that may leave, with the bytes of the answer that carry it.
+pub(crate) struct Record {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) released: Released,
+}
+
+/// An answer before it is recorded: `head ‖ records ‖ tail`.
+pub(crate) struct Draft {
+    pub(crate) head: Vec<u8>,
+    pub(crate) records: Vec<Record>,
+    pub(crate) tail: Vec<u8>,
+}
+
+/// Some records that are recorded and leave together.
+#[derive(Default)]
+struct Portion {
+    bytes: Vec<u8>,
+    released: Vec<Released>,
+}
+
+/// Records an event that carries no data: a refusal.
+pub(crate) async fn note(sink: &dyn EventSink, event: Event) -> Result<(), Fault> {
+    sink.record(vec![event]).await.map(drop).map_err(|error| {
+        tracing::error!(%error, "the log cannot be written; nothing is released");
+        Fault::Log
+    })
+}
+
+/// Records and releases an answer. `event` is the template of its events. Without a body (HEAD) the
+/// answer is one event, since none of its content leaves.
+pub(crate) async fn release(
+    sink: &Arc<dyn EventSink>,
+    limits: &Limits,
+    event: Event,
+    draft: Draft,
+    without_body: bool,
+) -> Result<Response<Body>, Fault> {
+    let mut portions = portions(draft, limits);
+    if without_body {
+        let released = portions.into_iter().flat_map(|portion| portion.released).collect();
+        let whole = Portion { bytes: Vec::new(), released };
+        note(&**sink, covering(&event, &whole, 0, WindowStep::Whole, 0)).await?;
+        return Ok(Response::new(empty()));
+    }
+    if portions.len() <= 1 {
+        let whole = portions.pop().unwrap_or_default();
+        let bytes = whole.bytes.len() as u64;
+        note(&**sink, covering(&event, &whole, bytes, WindowStep::Whole, 0)).await?;
+        return Ok(Response::new(full(whole.bytes)));
+    }
+    note(&**sink, covering(&event, &Portion::default(), 0, WindowStep::Open, 0)).await?;
+    let (sender, body) = channel_body();
+    let task = Running { sink: Arc::clone(sink), event, bytes: 0, seq: 1 };
+    tokio::spawn(task.run(sender, portions));
+    Ok(Response::new(body))
+}
+
+/// A longer answer on its way.
+struct Running {
+    sink: Arc<dyn EventSink>,
+    event: Event,
+    bytes: u64,
+    seq: u32,
+}
+
+impl Running {
+    async fn run(mut self, sender: BodySender, portions: Vec<Portion>) {
+        let complete = self.send(&sender, portions).await;
+        let step = if complete { WindowStep::Complete } else { WindowStep::Aborted };
+        let mut close = covering(&self.event, &Portion::default(), self.bytes, step, self.seq);
+        if !complete {
+            close.outcome = Outcome::Failed;
+        }
+        // A close that cannot be written leaves the answer open in the log, which counts as left;
+        // the caller must not take it for complete either.
+        let closed = note(&*self.sink, close).await.is_ok();
+        if complete && closed {
+            let _ = sender.finish().await;
+        } else {
+            sender.abort();
+        }
+    }
+
+    /// True if everything was recorded and handed on.
+    async fn send(&mut self, sender: &BodySender, portions: Vec<Portion>) -> bool {
+        for portion in portions {
+            let length = portion.bytes.len() as u64;
+            let items = covering(&self.event, &portion, length, WindowStep::Items, self.seq);
+            if note(&*self.sink, items).await.is_err() {
+                return false;
+            }
+            self.seq = self.seq.saturating_add(1);
+            self.bytes = self.bytes.saturating_add(length);
+            if sender.send(Bytes::from(portion.bytes)).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Cuts an answer into windows, each of at least one record. Depends on what is visible only.
+fn portions(draft: Draft, limits: &Limits) -> Vec<Portion> {
+    let mut portions = Vec::new();
+    let mut current = Portion { bytes: draft.head, released: Vec::new() };
+    for record in draft.records {
+        let full = current.released.len() >= limits.window_resources
+            || current.bytes.len().saturating_add(record.bytes.len()) > limits.window_bytes;
+        if full && !current.released.is_empty() {
+            portions.push(std::mem::take(&mut current));
+        }
+        current.bytes.extend_from_slice(&record.bytes);
+        current.released.push(record.released);
+    }
+    current.bytes.extend_from_slice(&draft.tail);
+    portions.push(current);
+    portions
+}
+
+/// The event that covers a portion.
+fn covering(template: &Event, portion: &Portion, bytes: u64, step: WindowStep, seq: u32) -> Event {
+    let mut event = template.clone();
+    let patients: BTreeSet<_> = portion.released.iter().flat_map(|r| &r.owners).collect();
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let transfer = event.transfer.take().unwrap_or_default();
+    event.transfer = Some(Transfer {
+        status: StatusCode::OK.as_u16(),
+        resources: count(portion.released.len()),
+        patients: count(patients.len()),
+        bytes,
+        window: Some(Window { step, seq }),
+        ..transfer
+    });
+    event.body.released.clone_from(&portion.released);
+    event
+}
