@@ -1,1 +1,30 @@
 //! The trust community's operator.
+//!
+//! A root and an issuing authority ([`Operator`]), certificates for members ([`CertificateRequest`],
+//! linted before and after they are made), revocation with numbered lists that are signed anew on
+//! each revocation and before half of their life is over, and the plain-HTTP server that hands lists
+//! and authorities out ([`ListServer`]). Keys lie sealed in the vault and are read for one signature
+//! at a time; every act is an event (rule 7). Separate, and never to be mixed with it (TLS-02): a
+//! stand-in for the web PKI, so that a demo has TLS ([`tls_identity`]).
+//!
+//! Refused: requests that would make a certificate which no member accepts, and revoking an authority
+//! (which takes two people).
+
+mod authority;
+mod error;
+mod files;
+mod lint;
+mod operator;
+mod register;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use authority::{Authority, KeySpec};
+pub use error::CommunityError;
+pub use lint::{CertificateRequest, Finding, Profile, lint};
+pub use operator::{Issued, ListInfo, Operator, OperatorConfig, OperatorDeps};
+pub use register::{Member, Reason, Revocation};
+pub use serve::ListServer;
+pub use tls::{TlsIdentity, tls_identity};

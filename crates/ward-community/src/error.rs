@@ -1,0 +1,57 @@
+//! Why the operator could not do what was asked.
+
+use std::io;
+use std::path::PathBuf;
+
+use ward_core::SinkError;
+
+use crate::Finding;
+
+/// The operator's errors. None carries a key.
+#[derive(Debug, thiserror::Error)]
+pub enum CommunityError {
+    /// The request would make a certificate that members refuse; nothing was issued.
+    #[error("not issued: {0}")]
+    Lint(Finding),
+    /// There is a community in this directory already.
+    #[error("{0} holds a community already; open it, or use another directory")]
+    Exists(PathBuf),
+    /// There is no community in this directory.
+    #[error("{0} holds no community; create one first")]
+    Missing(PathBuf),
+    /// A file of the community does not parse: altered, or from a newer version.
+    #[error("{0} is damaged; restore the directory from a backup")]
+    Damaged(PathBuf),
+    /// An authority's key is not in the vault.
+    #[error("the key `{0}` is not in the vault; restore the vault that belongs to this directory")]
+    KeyMissing(String),
+    /// No certificate of this community has this thumbprint.
+    #[error("no such certificate")]
+    Unknown,
+    /// The certificate was revoked before.
+    #[error("the certificate is revoked already")]
+    Revoked,
+    /// The register holds as many certificates as it may.
+    #[error("the register is full ({0} certificates)")]
+    Full(usize),
+    /// Keys or certificates could not be made.
+    #[error("signing failed: {0}")]
+    Signing(#[from] rcgen::Error),
+    /// The vault did not keep or give a key.
+    #[error(transparent)]
+    Vault(#[from] ward_store::StoreError),
+    /// The act is done, but not yet in the log; it will be recorded with the next act.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// A file operation failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A background task was cut off: the program ends.
+    #[error("interrupted")]
+    Interrupted,
+}

@@ -1,0 +1,554 @@
+//! The operator of one community: create, reopen, issue, revoke, publish.
+//!
+//! Order of an act: sign → write register (with the event that waits) and lists durably → record the
+//! event → only then hand out. If the log does not take the event, the act stands but is not handed
+//! out, and the event goes first at the next act or start: state and log agree (rule 4).
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rcgen::{Issuer, KeyPair, RevokedCertParams, SerialNumber};
+use tokio::sync::Mutex;
+use ward_core::crypto::{hex, sha256, unhex};
+use ward_core::{
+    Clock, CommunityUri, CorrelationId, Event, EventKind, EventSink, Rng, Secret, TenantId,
+    Thumbprint, Timestamp,
+};
+use ward_store::vault::FileVault;
+use ward_trust::{Certificate, Community, Crl, SigningIdentity};
+
+use crate::authority::{calendar, leaf_params, set_issuer_urls, set_life, set_uris, sign_list};
+use crate::lint::{CertificateRequest, Profile, lint};
+use crate::register::{
+    MAX_BYTES, MAX_MEMBERS, MAX_UNLOGGED, Member, Reason, Register, Revocation, VERSION,
+};
+use crate::{Authority, CommunityError, KeySpec, files};
+
+/// What a new community is to be like.
+#[derive(Debug, Clone)]
+pub struct OperatorConfig {
+    /// Whose events these are.
+    pub tenant: TenantId,
+    /// The community's name.
+    pub uri: CommunityUri,
+    /// Its name for people, which stands in the authorities' subjects.
+    pub name: String,
+    /// Where [`crate::ListServer`] is reached from outside, as `http://127.0.0.1:8083`; goes into every
+    /// certificate and stays for the community's life.
+    pub base_url: String,
+    /// Key of both authorities: P-256 or P-384.
+    pub ca_key: KeySpec,
+}
+
+/// What the operator works with.
+#[derive(Clone)]
+pub struct OperatorDeps {
+    /// Holds the authorities' keys.
+    pub vault: Arc<FileVault>,
+    /// Where acts are recorded.
+    pub sink: Arc<dyn EventSink>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness, for serial numbers and ids.
+    pub rng: Arc<dyn Rng>,
+}
+
+/// A new certificate with its key; the operator keeps no copy of the key.
+pub struct Issued {
+    /// DER, leaf first, then the issuing authority; without the root (`x5c`, SMD-09).
+    pub chain: Vec<Vec<u8>>,
+    /// PKCS#8.
+    pub key: Secret<Vec<u8>>,
+    /// SHA-256 of the leaf.
+    pub thumbprint: Thumbprint,
+}
+
+impl Issued {
+    /// Ready to sign.
+    pub fn identity(&self) -> Result<SigningIdentity, ward_trust::JoseError> {
+        SigningIdentity::from_pkcs8(&self.chain, &self.key)
+    }
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issued").field("thumbprint", &self.thumbprint).finish_non_exhaustive()
+    }
+}
+
+/// A list as it is handed out.
+#[derive(Debug, Clone)]
+pub struct ListInfo {
+    /// `cRLNumber`.
+    pub number: u64,
+    /// DER.
+    pub der: Vec<u8>,
+    /// The same, parsed.
+    pub list: Arc<Crl>,
+}
+
+impl ListInfo {
+    fn half(&self) -> Timestamp {
+        let (from, until) = (self.list.this_update(), self.list.next_update());
+        from.plus(until.since(from) / 2)
+    }
+}
+
+/// What is handed out.
+#[derive(Debug, Clone)]
+pub(crate) struct Published {
+    pub(crate) root: Certificate,
+    pub(crate) issuing: Certificate,
+    pub(crate) root_list: ListInfo,
+    pub(crate) issuing_list: ListInfo,
+}
+
+impl Published {
+    pub(crate) const fn list(&self, authority: Authority) -> &ListInfo {
+        match authority {
+            Authority::Root => &self.root_list,
+            Authority::Issuing => &self.issuing_list,
+        }
+    }
+
+    pub(crate) const fn certificate(&self, authority: Authority) -> &Certificate {
+        match authority {
+            Authority::Root => &self.root,
+            Authority::Issuing => &self.issuing,
+        }
+    }
+}
+
+/// The operator of one community.
+pub struct Operator {
+    dir: PathBuf,
+    deps: OperatorDeps,
+    uri: CommunityUri,
+    base_url: String,
+    register: Mutex<Register>,
+    published: RwLock<Arc<Published>>,
+}
+
+impl std::fmt::Debug for Operator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Operator").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}
+
+const ROOT_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
+const ISSUING_LIFE: Duration = Duration::from_hours(5 * 365 * 24);
+/// The issuing authority's list says who is revoked today; the root's changes once in years.
+const ISSUING_LIST_LIFE: Duration = Duration::from_hours(24);
+const ROOT_LIST_LIFE: Duration = Duration::from_hours(14 * 24);
+/// Certificates begin a little earlier than they are made, for clocks that run late.
+const BACKDATE: Duration = Duration::from_mins(5);
+/// Bytes of a certificate or list file.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+impl Operator {
+    /// Makes a community in an empty directory: root, issuing authority, their first lists.
+    pub async fn create(
+        dir: PathBuf,
+        config: OperatorConfig,
+        deps: OperatorDeps,
+    ) -> Result<Arc<Self>, CommunityError> {
+        if dir.join(REGISTER).exists() {
+            return Err(CommunityError::Exists(dir));
+        }
+        if config.ca_key.is_rsa() {
+            return Err(CommunityError::Lint(crate::Finding::Key));
+        }
+        for sub in ["crl", "ca", "issued"] {
+            files::make_dir(&dir.join(sub))?;
+        }
+        let now = deps.clock.now();
+        let base_url = config.base_url.trim_end_matches('/').to_owned();
+        let (root_key, issuing_key) = (config.ca_key.generate()?, config.ca_key.generate()?);
+        for (authority, key) in [(Authority::Root, &root_key), (Authority::Issuing, &issuing_key)] {
+            let secret = Secret::new(key.serialized_der().to_vec());
+            deps.vault.put_secret(&key_name(&config.uri, authority), &secret)?;
+        }
+        let start = now.minus(BACKDATE);
+        let mut root = Authority::Root.params(&config.name);
+        set_life(&mut root, &*deps.rng, start, now.plus(ROOT_LIFE));
+        let root_der = root.self_signed(&root_key)?.der().to_vec();
+        let mut issuing = Authority::Issuing.params(&config.name);
+        issuing.use_authority_key_identifier_extension = true;
+        set_life(&mut issuing, &*deps.rng, start, now.plus(ISSUING_LIFE));
+        set_issuer_urls(&mut issuing, &base_url, Authority::Root);
+        let issuing_der =
+            issuing.signed_by(&issuing_key, &Issuer::from_params(&root, &root_key))?.der().to_vec();
+        files::replace(&certificate_path(&dir, Authority::Root), &root_der)?;
+        files::replace(&certificate_path(&dir, Authority::Issuing), &issuing_der)?;
+        let mut register = Register {
+            v: VERSION,
+            tenant: config.tenant,
+            uri: config.uri,
+            name: config.name,
+            base_url,
+            ca_key: config.ca_key,
+            root_list: 0,
+            issuing_list: 0,
+            members: Vec::new(),
+            unlogged: Vec::new(),
+        };
+        let event = event(&register, &deps, "created");
+        register.unlogged.push(event);
+        let mut lists = Vec::new();
+        for (authority, key) in [(Authority::Root, &root_key), (Authority::Issuing, &issuing_key)] {
+            lists.push(next_list(&mut register, authority, key, now)?);
+        }
+        for (authority, der) in [Authority::Root, Authority::Issuing].into_iter().zip(&lists) {
+            files::replace(&list_path(&dir, authority), der)?;
+        }
+        // The register comes last: without it there is no community, and `create` can be run again.
+        write_register(&dir, &register)?;
+        let operator = Self::assemble(dir, register, deps)?;
+        operator.log(&mut *operator.register.lock().await).await?;
+        Ok(operator)
+    }
+
+    /// Opens the community in `dir`, and records what the log has not got yet.
+    pub async fn open(dir: PathBuf, deps: OperatorDeps) -> Result<Arc<Self>, CommunityError> {
+        let path = dir.join(REGISTER);
+        let Some(bytes) = files::read(&path, MAX_BYTES)? else {
+            return Err(CommunityError::Missing(dir));
+        };
+        let register: Register =
+            serde_json::from_slice(&bytes).map_err(|_| CommunityError::Damaged(path.clone()))?;
+        if register.v != VERSION {
+            return Err(CommunityError::Damaged(path));
+        }
+        let operator = Self::assemble(dir, register, deps)?;
+        let mut register = operator.register.lock().await;
+        // A crash between register and list leaves the list one number behind: it is signed anew.
+        let published = operator.published();
+        for authority in [Authority::Root, Authority::Issuing] {
+            if published.list(authority).number != number(&register, authority) {
+                operator.publish_list(&mut register, authority).await?;
+            }
+        }
+        operator.log(&mut register).await?;
+        drop(register);
+        operator.publish().await?;
+        Ok(operator)
+    }
+
+    /// [`Self::open`] if there is a community in `dir`, else [`Self::create`].
+    pub async fn open_or_create(
+        dir: PathBuf,
+        config: OperatorConfig,
+        deps: OperatorDeps,
+    ) -> Result<Arc<Self>, CommunityError> {
+        match Self::open(dir.clone(), deps.clone()).await {
+            Err(CommunityError::Missing(_)) => Self::create(dir, config, deps).await,
+            opened => opened,
+        }
+    }
+
+    fn assemble(
+        dir: PathBuf,
+        register: Register,
+        deps: OperatorDeps,
+    ) -> Result<Arc<Self>, CommunityError> {
+        let certificate = |authority| {
+            let path = certificate_path(&dir, authority);
+            let der = files::read(&path, MAX_FILE)?;
+            der.and_then(|der| Certificate::from_der(&der).ok())
+                .ok_or(CommunityError::Damaged(path))
+        };
+        let list = |authority, number| {
+            let path = list_path(&dir, authority);
+            let der = files::read(&path, MAX_FILE)?.unwrap_or_default();
+            list_info(number, der).ok_or(CommunityError::Damaged(path))
+        };
+        let (root, issuing) = (certificate(Authority::Root)?, certificate(Authority::Issuing)?);
+        let published = Published {
+            root_list: list(Authority::Root, register.root_list)?,
+            issuing_list: list(Authority::Issuing, register.issuing_list)?,
+            root,
+            issuing,
+        };
+        Ok(Arc::new(Self {
+            uri: register.uri.clone(),
+            base_url: register.base_url.clone(),
+            published: RwLock::new(Arc::new(published)),
+            register: Mutex::new(register),
+            dir,
+            deps,
+        }))
+    }
+
+    /// The community's name.
+    pub const fn uri(&self) -> &CommunityUri {
+        &self.uri
+    }
+
+    /// Where lists are to be served, as given at creation.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// What members trust: the root as anchor, the issuing authority beside it, revocation demanded.
+    /// Purposes and organisation schemes are [`Community::new`]'s defaults; members choose their own.
+    pub fn trust(&self) -> Community {
+        let published = self.published();
+        let mut community = Community::new(self.uri.clone(), vec![published.root.clone()]);
+        community.intermediates.push(published.issuing.clone());
+        community
+    }
+
+    /// The list that is handed out now.
+    pub fn list(&self, authority: Authority) -> ListInfo {
+        self.published().list(authority).clone()
+    }
+
+    /// The authority's certificate.
+    pub fn certificate(&self, authority: Authority) -> Certificate {
+        self.published().certificate(authority).clone()
+    }
+
+    /// Everything that was issued, oldest first.
+    pub async fn members(&self) -> Vec<Member> {
+        self.register.lock().await.members.clone()
+    }
+
+    /// Issues a certificate with a new key.
+    pub async fn issue(&self, request: &CertificateRequest) -> Result<Issued, CommunityError> {
+        request.check().map_err(CommunityError::Lint)?;
+        let spec = request.key;
+        // RSA takes a good part of a second: off the runtime's threads, and before the lock.
+        let key = tokio::task::spawn_blocking(move || spec.generate())
+            .await
+            .map_err(|_| CommunityError::Interrupted)??;
+        let mut register = self.register.lock().await;
+        self.log(&mut register).await?;
+        if register.members.len() >= MAX_MEMBERS {
+            return Err(CommunityError::Full(MAX_MEMBERS));
+        }
+        let now = self.deps.clock.now();
+        let published = self.published();
+        let mut params = leaf_params(&register.name, &request.name);
+        let until = now.plus(request.life).min(published.issuing.not_after());
+        let serial = set_life(&mut params, &*self.deps.rng, now.minus(BACKDATE), until);
+        set_uris(&mut params, &request.san_uris)?;
+        set_issuer_urls(&mut params, &self.base_url, Authority::Issuing);
+        let issuer_params = Authority::Issuing.params(&register.name);
+        let issuing_key = self.key(&register, Authority::Issuing)?;
+        let der = params
+            .signed_by(&key, &Issuer::from_params(&issuer_params, &issuing_key))?
+            .der()
+            .to_vec();
+        drop(issuing_key);
+        let certificate = Certificate::from_der(&der)
+            .map_err(|_| CommunityError::Lint(crate::Finding::UriForm))?;
+        if let Some(finding) = lint(&certificate, request.profile, now).first() {
+            return Err(CommunityError::Lint(*finding));
+        }
+        let thumbprint = certificate.thumbprint();
+        files::replace(&self.dir.join("issued").join(format!("{thumbprint}.cer")), &der)?;
+        register.members.push(Member {
+            thumbprint: thumbprint.to_string(),
+            serial: hex(&serial),
+            profile: request.profile,
+            name: request.name.clone(),
+            san_uris: request.san_uris.clone(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            revoked: None,
+        });
+        let event = event(&register, &self.deps, "issued")
+            .with("thumbprint", thumbprint.to_string())
+            .with("serial", hex(&serial))
+            .with("profile", request.profile.word())
+            .with("san_uris", request.san_uris.join(" "));
+        register.unlogged.push(event);
+        if let Err(error) = write_register(&self.dir, &register) {
+            // Not issued after all: what is in memory must not be ahead of the disk.
+            register.members.pop();
+            register.unlogged.pop();
+            return Err(error);
+        }
+        self.log(&mut register).await?;
+        Ok(Issued {
+            chain: vec![der, published.issuing.der().to_vec()],
+            key: Secret::new(key.serialized_der().to_vec()),
+            thumbprint,
+        })
+    }
+
+    /// Revokes a certificate for good and publishes the next list at once.
+    pub async fn revoke(
+        &self,
+        thumbprint: &Thumbprint,
+        reason: Reason,
+    ) -> Result<(), CommunityError> {
+        let wanted = thumbprint.to_string();
+        let mut register = self.register.lock().await;
+        let at = self.deps.clock.now();
+        let member = register
+            .members
+            .iter_mut()
+            .find(|member| member.thumbprint == wanted)
+            .ok_or(CommunityError::Unknown)?;
+        if member.revoked.is_some() {
+            return Err(CommunityError::Revoked);
+        }
+        member.revoked = Some(Revocation { at, reason });
+        let event = event(&register, &self.deps, "revoked")
+            .with("thumbprint", wanted)
+            .with("reason", reason.as_str());
+        register.unlogged.push(event);
+        // From here on nothing takes the revocation back: if a step fails, the next act or start
+        // writes, publishes and records it.
+        self.publish_list(&mut register, Authority::Issuing).await?;
+        self.log(&mut register).await
+    }
+
+    /// Signs lists anew that are past half of their life.
+    pub async fn publish(&self) -> Result<(), CommunityError> {
+        let due = |operator: &Self, authority| {
+            operator.deps.clock.now() >= operator.published().list(authority).half()
+        };
+        for authority in [Authority::Root, Authority::Issuing] {
+            if !due(self, authority) {
+                continue;
+            }
+            let mut register = self.register.lock().await;
+            // Someone else may have done it while this waited.
+            if due(self, authority) {
+                self.publish_list(&mut register, authority).await?;
+                self.log(&mut register).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Register first, then the list: a number is never used for two lists.
+    async fn publish_list(
+        &self,
+        register: &mut Register,
+        authority: Authority,
+    ) -> Result<(), CommunityError> {
+        if register.unlogged.len() >= MAX_UNLOGGED {
+            self.log(register).await?;
+        }
+        let key = self.key(register, authority)?;
+        let der = next_list(register, authority, &key, self.deps.clock.now())?;
+        drop(key);
+        let number = number(register, authority);
+        let event = event(register, &self.deps, "list-published")
+            .with("list", authority.word())
+            .with("number", number.to_string());
+        register.unlogged.push(event);
+        write_register(&self.dir, register)?;
+        let path = list_path(&self.dir, authority);
+        files::replace(&path, &der)?;
+        let info = list_info(number, der).ok_or(CommunityError::Damaged(path))?;
+        let mut published = Published::clone(&self.published());
+        match authority {
+            Authority::Root => published.root_list = info,
+            Authority::Issuing => published.issuing_list = info,
+        }
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
+        Ok(())
+    }
+
+    /// Records what waits, in order, then forgets it durably.
+    async fn log(&self, register: &mut Register) -> Result<(), CommunityError> {
+        if register.unlogged.is_empty() {
+            return Ok(());
+        }
+        let _ = self.deps.sink.record(register.unlogged.clone()).await?;
+        register.unlogged.clear();
+        write_register(&self.dir, register)
+    }
+
+    pub(crate) fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes a key out of the vault for one signature.
+    fn key(&self, register: &Register, authority: Authority) -> Result<KeyPair, CommunityError> {
+        let name = key_name(&self.uri, authority);
+        let secret = self.deps.vault.get_secret(&name)?;
+        Ok(register.ca_key.load(&secret.ok_or(CommunityError::KeyMissing(name))?)?)
+    }
+}
+
+const REGISTER: &str = "register.json";
+
+fn certificate_path(dir: &std::path::Path, authority: Authority) -> PathBuf {
+    dir.join("ca").join(format!("{}.cer", authority.word()))
+}
+
+fn list_path(dir: &std::path::Path, authority: Authority) -> PathBuf {
+    dir.join("crl").join(format!("{}.crl", authority.word()))
+}
+
+/// Keys of several communities can lie in one vault.
+fn key_name(uri: &CommunityUri, authority: Authority) -> String {
+    let [a, b, c, d, e, f, g, h, ..] = sha256(&[uri.as_str().as_bytes()]);
+    format!("community/{}/{}", hex(&[a, b, c, d, e, f, g, h]), authority.word())
+}
+
+fn event(register: &Register, deps: &OperatorDeps, action: &'static str) -> Event {
+    let correlation = CorrelationId::new(&*deps.clock, &*deps.rng);
+    let at = deps.clock.now();
+    let mut event =
+        Event::new(EventKind::Community, action, register.tenant.clone(), at, correlation);
+    event.actor.community = Some(register.uri.clone());
+    event.actor.operator = Some("ward-community".into());
+    event
+}
+
+fn write_register(dir: &std::path::Path, register: &Register) -> Result<(), CommunityError> {
+    let path = dir.join(REGISTER);
+    let bytes =
+        serde_json::to_vec_pretty(register).map_err(|_| CommunityError::Damaged(path.clone()))?;
+    files::replace(&path, &bytes)
+}
+
+const fn number(register: &Register, authority: Authority) -> u64 {
+    match authority {
+        Authority::Root => register.root_list,
+        Authority::Issuing => register.issuing_list,
+    }
+}
+
+/// Signs the authority's next list from the register and counts its number up.
+fn next_list(
+    register: &mut Register,
+    authority: Authority,
+    key: &KeyPair,
+    now: Timestamp,
+) -> Result<Vec<u8>, CommunityError> {
+    let (number, life) = match authority {
+        Authority::Root => (&mut register.root_list, ROOT_LIST_LIFE),
+        Authority::Issuing => (&mut register.issuing_list, ISSUING_LIST_LIFE),
+    };
+    *number += 1;
+    let number = *number;
+    let revoked = match authority {
+        Authority::Root => Vec::new(),
+        Authority::Issuing => register.members.iter().filter_map(entry).collect(),
+    };
+    sign_list(&authority.params(&register.name), key, number, now, life, revoked)
+}
+
+fn entry(member: &Member) -> Option<RevokedCertParams> {
+    let revocation = member.revoked?;
+    let serial = unhex::<16>(&member.serial)?;
+    Some(RevokedCertParams {
+        serial_number: SerialNumber::from_slice(&serial),
+        revocation_time: calendar(revocation.at),
+        reason_code: revocation.reason.code(),
+        invalidity_date: None,
+    })
+}
+
+fn list_info(number: u64, der: Vec<u8>) -> Option<ListInfo> {
+    let list = Arc::new(Crl::from_der(&der).ok()?);
+    Some(ListInfo { number, der, list })
+}
