@@ -5,21 +5,20 @@
 //! padding or stray bits, JSON that could be read in two ways, `crit` and `b64`, algorithms outside a
 //! closed list, and an algorithm that is not the key's. All of aws-lc-rs; no cryptography of our own.
 
-use std::fmt;
 use std::ops::Deref;
 
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
-    self, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED,
-    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_2048_8192_SHA256,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256,
     RSA_PKCS1_2048_8192_SHA384, UnparsedPublicKey, VerificationAlgorithm,
 };
-use aws_lc_rs::{digest, rsa};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use ward_core::Limits;
 use ward_core::json::JsonError;
-use ward_core::{Limits, Secret};
 
+pub use crate::identity::SigningIdentity;
 use crate::{Certificate, KeyKind};
 
 /// The signature algorithms of UDAP (IG §7.1.2), a closed list.
@@ -63,7 +62,7 @@ impl Alg {
         }
     }
 
-    fn hash(self) -> &'static digest::Algorithm {
+    pub(crate) fn hash(self) -> &'static digest::Algorithm {
         match self {
             Self::Rs256 | Self::Es256 => &digest::SHA256,
             Self::Rs384 | Self::Es384 => &digest::SHA384,
@@ -71,7 +70,7 @@ impl Alg {
     }
 
     /// Whether the algorithm belongs to this kind of key (R11).
-    fn fits(self, key: KeyKind) -> bool {
+    pub(crate) fn fits(self, key: KeyKind) -> bool {
         matches!(
             (self, key),
             (Self::Rs256 | Self::Rs384, KeyKind::Rsa { .. })
@@ -347,117 +346,4 @@ fn certificates(
             Certificate::from_der(&der).map_err(|_| JoseError::CertificateMalformed)
         })
         .collect()
-}
-
-enum Key {
-    Rsa(rsa::KeyPair),
-    Ecdsa(EcdsaKeyPair),
-}
-
-/// A private key with its certificates. Never printed.
-pub struct SigningIdentity {
-    leaf: Certificate,
-    chain: Vec<Certificate>,
-    key: Key,
-}
-
-impl SigningIdentity {
-    /// From the DER of the leaf and its issuers below the root, leaf first (SMD-09), and the leaf's
-    /// private key in PKCS#8: RSA from 2048 bits, P-256 or P-384. Refuses a key that is not the leaf's.
-    pub fn from_pkcs8(chain: &[Vec<u8>], pkcs8: &Secret<Vec<u8>>) -> Result<Self, JoseError> {
-        let chain: Vec<_> = chain
-            .iter()
-            .map(|der| Certificate::from_der(der).map_err(|_| JoseError::CertificateMalformed))
-            .collect::<Result<_, _>>()?;
-        let leaf = chain.first().cloned().ok_or(JoseError::CertificateMissing)?;
-        if !leaf.has_strong_key() {
-            return Err(JoseError::WeakKey);
-        }
-        let pkcs8 = pkcs8.expose();
-        let ecdsa = |algorithm| EcdsaKeyPair::from_pkcs8(algorithm, pkcs8).map(Key::Ecdsa);
-        let key = match leaf.subject_key() {
-            KeyKind::Rsa { .. } => rsa::KeyPair::from_pkcs8(pkcs8).map(Key::Rsa),
-            KeyKind::P256 => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING),
-            KeyKind::P384 => ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING),
-            KeyKind::Other => return Err(JoseError::WeakKey),
-        }
-        .map_err(|_| JoseError::Identity)?;
-        let public = match &key {
-            Key::Rsa(pair) => pair.public_key().as_ref(),
-            Key::Ecdsa(pair) => pair.public_key().as_ref(),
-        };
-        if public != leaf.key_bits() {
-            return Err(JoseError::Identity);
-        }
-        Ok(Self { leaf, chain, key })
-    }
-
-    /// The certificate of the key.
-    pub fn leaf(&self) -> &Certificate {
-        &self.leaf
-    }
-
-    /// What goes into `x5c`, leaf first.
-    pub fn chain(&self) -> &[Certificate] {
-        &self.chain
-    }
-
-    /// The URIs that the identity may speak as.
-    pub fn san_uris(&self) -> &[String] {
-        self.leaf.san_uris()
-    }
-
-    /// The usual algorithm of the key: RS256, ES256 or ES384.
-    pub fn alg(&self) -> Alg {
-        match self.leaf.subject_key() {
-            KeyKind::P256 => Alg::Es256,
-            KeyKind::P384 => Alg::Es384,
-            KeyKind::Rsa { .. } | KeyKind::Other => Alg::Rs256,
-        }
-    }
-
-    /// The value of `x5c`.
-    pub fn x5c(&self) -> Value {
-        self.chain.iter().map(|one| Value::String(STANDARD.encode(one.der()))).collect()
-    }
-
-    /// Signs claims under the header `{"alg", "x5c"}`. Refuses an algorithm that is not the key's.
-    pub fn sign(&self, alg: Alg, claims: &Value) -> Result<String, JoseError> {
-        let header = json!({"alg": alg.name(), "x5c": self.x5c()});
-        self.sign_raw(alg, header.to_string().as_bytes(), claims.to_string().as_bytes())
-    }
-
-    /// Signs arbitrary octets as header and payload, whatever the header says of itself: for
-    /// conformance tests of other servers, which must refuse what this can make. Ward's own JWTs come
-    /// from [`Self::sign`].
-    pub fn sign_raw(&self, alg: Alg, header: &[u8], payload: &[u8]) -> Result<String, JoseError> {
-        if !alg.fits(self.leaf.subject_key()) {
-            return Err(JoseError::KeyMismatch);
-        }
-        let input =
-            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-        let hash = digest::digest(alg.hash(), input.as_bytes());
-        let signature = match &self.key {
-            Key::Rsa(pair) => {
-                let padding = if alg == Alg::Rs384 {
-                    &signature::RSA_PKCS1_SHA384
-                } else {
-                    &signature::RSA_PKCS1_SHA256
-                };
-                let mut out = vec![0; pair.public_modulus_len()];
-                pair.sign_digest(padding, &hash, &mut out).map_err(|_| JoseError::Identity)?;
-                out
-            }
-            Key::Ecdsa(pair) => {
-                pair.sign_digest(&hash).map_err(|_| JoseError::Identity)?.as_ref().to_vec()
-            }
-        };
-        Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
-    }
-}
-
-impl fmt::Debug for SigningIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningIdentity").field("leaf", &self.leaf).finish_non_exhaustive()
-    }
 }

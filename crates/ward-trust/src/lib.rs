@@ -15,9 +15,12 @@ pub mod certificate;
 pub mod claims;
 pub mod community;
 pub mod crl;
+pub mod discovery;
+mod identity;
 pub mod jose;
 pub mod metadata;
 pub mod path;
+mod revocation;
 pub mod statement;
 mod uri;
 
@@ -26,8 +29,10 @@ pub use certificate::{Certificate, CertificateError, KeyKind};
 pub use claims::Fault;
 pub use community::{Community, Profile};
 pub use crl::{Crl, CrlError};
-pub use jose::{Alg, JoseError, Jws, SigningIdentity, Verified};
-pub use metadata::{Discovered, Found, Metadata, MetadataError, SignedMetadata, Unproven};
+pub use discovery::{Discovered, Found, Unproven};
+pub use identity::SigningIdentity;
+pub use jose::{Alg, JoseError, Jws, Verified};
+pub use metadata::{Metadata, MetadataError, SignedMetadata};
 pub use path::{Chain, PathError, candidate_paths, crl_urls_needed, validate, validate_within};
 pub use statement::{GrantTypes, SoftwareStatement, StatementError};
 

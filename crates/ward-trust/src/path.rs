@@ -16,13 +16,11 @@ use ward_core::Timestamp;
 use webpki::{EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath};
 use x509_cert::ext::pkix::KeyUsage;
 
+use crate::revocation::revocation;
 use crate::{Certificate, Community, Crl};
 
 /// Paths that are tried for one leaf.
 const MAX_PATHS: usize = 8;
-
-/// Clock skew accepted for `thisUpdate` (JWT-12).
-const SKEW: Duration = Duration::from_mins(1);
 
 /// A built path: every signature, date and constraint on it holds.
 #[derive(Debug, Clone)]
@@ -43,7 +41,7 @@ impl Chain {
     }
 
     /// The certificates that need a list, each with its issuer.
-    fn links(&self) -> impl Iterator<Item = (&Certificate, &Certificate)> {
+    pub(crate) fn links(&self) -> impl Iterator<Item = (&Certificate, &Certificate)> {
         let issuers = self.certificates.iter().skip(1).chain(std::iter::once(&self.anchor));
         self.certificates.iter().zip(issuers)
     }
@@ -176,7 +174,7 @@ impl PathError {
     }
 
     /// Among several reasons for want of a list, the one that helps the operator most.
-    const fn weight(self) -> u8 {
+    pub(crate) const fn weight(self) -> u8 {
         match self {
             Self::RevocationStale => 4,
             Self::RevocationFuture => 3,
@@ -406,71 +404,4 @@ fn assemble(
         return Err(PathError::WeakKey);
     }
     Ok(Chain { certificates, anchor: anchor.clone(), stale: false })
-}
-
-/// Revocation of a whole path. `Ok(true)`: a stale list was used. The error says at which certificate.
-fn revocation(
-    chain: &Chain,
-    community: &Community,
-    lists: &[Arc<Crl>],
-    now: Timestamp,
-    grace: Duration,
-) -> Result<bool, (usize, PathError)> {
-    let mut stale = false;
-    let mut missing = None;
-    for (at, (certificate, issuer)) in chain.links().enumerate() {
-        match status(certificate, issuer, lists, now, grace) {
-            Ok(old) => stale |= old,
-            Err(PathError::Revoked) => return Err((at, PathError::Revoked)),
-            Err(_) if !community.require_revocation => {}
-            // Go on: a certificate known to be revoked higher up is the better answer.
-            Err(error) => {
-                missing.get_or_insert((at, error));
-            }
-        }
-    }
-    missing.map_or(Ok(stale), Err)
-}
-
-/// Revocation of one certificate by the lists of its issuer. `Ok(true)`: by a stale list.
-fn status(
-    certificate: &Certificate,
-    issuer: &Certificate,
-    lists: &[Arc<Crl>],
-    now: Timestamp,
-    grace: Duration,
-) -> Result<bool, PathError> {
-    let mut error = if certificate.crl_urls().is_empty() {
-        PathError::NoRevocationSource
-    } else {
-        PathError::RevocationUnknown
-    };
-    let (mut fresh, mut within_grace) = (false, false);
-    let named = |list: &&Arc<Crl>| list.issuer_der() == issuer.subject_der();
-    for list in lists.iter().filter(named).filter(|list| list.covers(certificate)) {
-        let fault = if !list.signed_by(issuer) {
-            PathError::RevocationSigner
-        } else if list.is_revoked(certificate.serial()) {
-            // Whatever the age of the list: once seen revoked, never good again.
-            return Err(PathError::Revoked);
-        } else if list.this_update() > now.plus(SKEW) {
-            PathError::RevocationFuture
-        } else if now <= list.next_update() {
-            fresh = true;
-            continue;
-        } else {
-            within_grace |= now <= list.next_update().plus(grace);
-            PathError::RevocationStale
-        };
-        if fault.weight() > error.weight() {
-            error = fault;
-        }
-    }
-    if fresh {
-        Ok(false)
-    } else if within_grace {
-        Ok(true)
-    } else {
-        Err(error)
-    }
 }
