@@ -8,6 +8,13 @@ CREATE TABLE outbox (
     sealed BLOB    NOT NULL
 ) STRICT;
 
+-- One sealed empty record per tenant: tells a vault that belongs to another store.
+CREATE TABLE key_checks (
+    tenant TEXT    PRIMARY KEY NOT NULL,
+    key_id INTEGER NOT NULL,
+    sealed BLOB    NOT NULL
+) STRICT;
+
 CREATE TABLE registrations (
     tenant    TEXT    NOT NULL,
     client    BLOB    NOT NULL,

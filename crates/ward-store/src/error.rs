@@ -30,6 +30,9 @@ pub enum StoreError {
         /// Its table.
         table: &'static str,
     },
+    /// The records of this tenant were sealed with the keys of another vault.
+    #[error("the vault is not the one that this store was written with; restore the two together")]
+    WrongVault,
     /// The key that protects the record cannot be had.
     #[error(transparent)]
     Vault(#[from] VaultError),

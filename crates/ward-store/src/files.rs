@@ -12,13 +12,16 @@ use zeroize::Zeroizing;
 
 use crate::StoreError;
 
+/// Permission bits of group and others.
+const OTHERS: u32 = 0o077;
+
 /// Makes the directory (mode 0700) if it is missing, and refuses it if others can use it. An
 /// empty one is made private instead of refused: nothing can have leaked from it.
 pub(crate) fn private_dir(path: &Path) -> Result<(), StoreError> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => {
             let mode = meta.permissions().mode() & 0o7777;
-            if mode & 0o077 == 0 {
+            if mode & OTHERS == 0 {
                 return Ok(());
             }
             let empty = fs::read_dir(path).map_err(StoreError::io(path))?.next().is_none();
@@ -49,7 +52,7 @@ pub(crate) fn check_private(path: &Path) -> Result<bool, StoreError> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_file() => {
             let mode = meta.permissions().mode() & 0o7777;
-            if mode & 0o077 == 0 {
+            if mode & OTHERS == 0 {
                 Ok(true)
             } else {
                 Err(StoreError::Permissive { path: path.to_path_buf(), mode, want: 0o600 })

@@ -13,6 +13,10 @@ mod files;
 pub mod repo;
 mod seal;
 mod sqlite;
+#[cfg(test)]
+mod suite;
+#[cfg(test)]
+mod tests;
 pub mod vault;
 
 pub use error::StoreError;

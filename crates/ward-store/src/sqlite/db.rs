@@ -64,7 +64,8 @@ type Query = Box<dyn FnOnce(&Connection) + Send>;
 pub(super) struct Db {
     changes: Option<mpsc::Sender<Box<dyn Change>>>,
     queries: Option<mpsc::Sender<Query>>,
-    threads: Vec<JoinHandle<()>>,
+    readers: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
 }
 
 impl Db {
@@ -77,14 +78,15 @@ impl Db {
         let (changes, waiting) = mpsc::channel(queue.max(1));
         let (queries, asked) = mpsc::channel(queue.max(1));
         let asked = Arc::new(Mutex::new(asked));
-        // Readers are joined first: the last connection to close folds the WAL into the database.
-        let mut threads = Vec::with_capacity(readers.len() + 1);
-        for reader in readers {
-            let asked = Arc::clone(&asked);
-            threads.push(spawn("ward-store-read", move || read(&reader, &asked))?);
-        }
-        threads.push(spawn("ward-store-write", move || write(&writer, waiting))?);
-        Ok(Self { changes: Some(changes), queries: Some(queries), threads })
+        let readers = readers
+            .into_iter()
+            .map(|reader| {
+                let asked = Arc::clone(&asked);
+                spawn("ward-store-read", move || read(&reader, &asked))
+            })
+            .collect::<Result<_, _>>()?;
+        let writer = Some(spawn("ward-store-write", move || write(&writer, waiting))?);
+        Ok(Self { changes: Some(changes), queries: Some(queries), readers, writer })
     }
 
     /// Queues a change and waits until it is durable. `after` runs on the writer once it is.
@@ -117,11 +119,15 @@ impl Db {
 
 impl Drop for Db {
     fn drop(&mut self) {
-        self.changes = None;
+        // The readers first: only a writer that is the last to close folds the WAL into the database.
         self.queries = None;
-        for thread in self.threads.drain(..) {
+        for reader in self.readers.drain(..) {
             // A thread that panicked has nothing more to say; its callers were told.
-            let _ = thread.join();
+            let _ = reader.join();
+        }
+        self.changes = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
         }
     }
 }
@@ -187,6 +193,8 @@ fn commit(db: &Connection, batch: &mut [Box<dyn Change>]) -> Result<(), rusqlite
 
 #[cfg(test)]
 mod tests {
+    use ward_core::BoxFuture;
+
     use super::*;
 
     fn open() -> Db {
@@ -212,8 +220,7 @@ mod tests {
             },
             |()| (),
         );
-        let mut queued: Vec<std::pin::Pin<Box<dyn Future<Output = Result<(), StoreError>>>>> =
-            vec![Box::pin(hold)];
+        let mut queued: Vec<BoxFuture<'_, Result<(), StoreError>>> = vec![Box::pin(hold)];
         for x in 0..40 {
             queued.push(Box::pin(db.change(
                 move |db| {

@@ -13,17 +13,19 @@ mod registrations;
 mod replays;
 mod rosters;
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ward_core::{
-    Clock, DataKey, Event, KeyId, KeyPurpose, KeyVault, Limits, OutboxSeq, Rng, TenantId, Timestamp,
+    Clock, DataKey, Event, KeyId, KeyPurpose, KeyVault, Limits, OutboxSeq, Rng, TenantId,
+    Timestamp, VaultError,
 };
 
 use crate::repo::Repositories;
@@ -49,6 +51,8 @@ pub struct Store {
     epochs: Arc<epochs::EpochMap>,
     grants: Arc<grants::Held>,
     rosters: Arc<rosters::Held>,
+    /// Tenants whose vault was seen to fit.
+    checked: Mutex<HashSet<TenantId>>,
     _lock: File,
 }
 
@@ -91,6 +95,7 @@ impl Store {
             epochs,
             grants: Arc::default(),
             rosters: Arc::default(),
+            checked: Mutex::default(),
             _lock: lock,
         }))
     }
@@ -110,7 +115,56 @@ impl Store {
 
     /// The key that seals new records of the tenant.
     async fn record_key(&self, tenant: &TenantId) -> Result<DataKey, StoreError> {
-        Ok(self.vault.current(tenant, KeyPurpose::Record).await?)
+        let key = self.vault.current(tenant, KeyPurpose::Record).await?;
+        let checked = |tenants: &Mutex<HashSet<TenantId>>| {
+            tenants.lock().unwrap_or_else(PoisonError::into_inner).contains(tenant)
+        };
+        if !checked(&self.checked) {
+            self.check_vault(tenant, &key).await?;
+            let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+            checked.insert(tenant.clone());
+        }
+        Ok(key)
+    }
+
+    /// Refuses a vault other than the one that sealed the tenant's first record: its keys have the
+    /// same numbers, so the records of two vaults could not be told apart later.
+    async fn check_vault(&self, tenant: &TenantId, key: &DataKey) -> Result<(), StoreError> {
+        let place = Place { tenant, table: "key_checks", row: b"" };
+        let whose = tenant.clone();
+        let found = self
+            .db
+            .query(move |db| {
+                let sql = "SELECT key_id, sealed FROM key_checks WHERE tenant = ?";
+                let mut found = db.prepare_cached(sql)?;
+                let row = |row: &Row<'_>| Sealed::from_row(row, 0);
+                Ok(found.query_row([whose.as_str()], row).optional()?)
+            })
+            .await?;
+        if let Some(sealed) = found {
+            let key = match self.vault.by_id(tenant, KeyPurpose::Record, sealed.key).await {
+                Err(VaultError::Unknown) => return Err(StoreError::WrongVault),
+                other => other?,
+            };
+            return match place.open(&key, &sealed.bytes) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(StoreError::WrongVault),
+            };
+        }
+        let (whose, id) = (tenant.clone(), key.id.0);
+        let sealed = place.seal(key, self.rng.as_ref(), b"")?;
+        self.db
+            .change(
+                move |db| {
+                    // A caller that came at the same time used the same vault.
+                    let sql = "INSERT INTO key_checks (tenant, key_id, sealed) VALUES (?, ?, ?)
+                               ON CONFLICT (tenant) DO NOTHING";
+                    db.execute(sql, params![whose.as_str(), id, sealed])?;
+                    Ok(())
+                },
+                |()| (),
+            )
+            .await
     }
 
     /// Opens a sealed record that is JSON.
@@ -237,4 +291,22 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
 /// Milliseconds, for SQL.
 fn millis(at: Timestamp) -> i64 {
     at.as_millis()
+}
+
+#[cfg(test)]
+impl Store {
+    /// Stands in for a full disk: the database may not grow beyond so many pages.
+    pub(crate) async fn limit_pages(&self, pages: Option<u32>) {
+        let pages = pages.unwrap_or(u32::MAX - 1);
+        self.db
+            .change(
+                move |db| {
+                    let sql = format!("PRAGMA max_page_count = {pages}");
+                    Ok(db.query_row(&sql, [], |row| row.get::<_, i64>(0))?)
+                },
+                |_| (),
+            )
+            .await
+            .unwrap();
+    }
 }

@@ -1,0 +1,415 @@
+//! The one test-suite of the repositories. It knows them by their traits alone, so that every
+//! implementation is held to the same answers: [`fill`], then [`check`] before and after a restart.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ward_core::{
+    ClientId, ClientUri, Clock, CommunityUri, CorrelationId, Event, EventKind, GrantId, IncidentId,
+    ManualClock, OrganizationUri, OutboxSeq, PatientId, Purpose, SeededRng, TenantId, Thumbprint,
+    Timestamp, TokenId,
+};
+use ward_policy::{Grant, Roster, Subject};
+
+use crate::{
+    Expected, Incident, IncidentStatus, Registration, Repositories, RosterRow, StoreError,
+};
+
+/// Time, randomness and names for one run.
+pub(crate) struct World {
+    pub(crate) tenant: TenantId,
+    pub(crate) other: TenantId,
+    pub(crate) clock: Arc<ManualClock>,
+    rng: SeededRng,
+    pub(crate) community: CommunityUri,
+    pub(crate) organization: OrganizationUri,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            tenant: TenantId::default_tenant(),
+            other: TenantId::parse("other").unwrap(),
+            clock: Arc::new(ManualClock::at_unix_seconds(1_800_000_000)),
+            rng: SeededRng::new(42),
+            community: CommunityUri::parse("https://community.example").unwrap(),
+            organization: OrganizationUri::parse("urn:oid:1.2.3.4").unwrap(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn event(&self, kind: EventKind, action: &str) -> Event {
+        let correlation = CorrelationId::new(self.clock.as_ref(), &self.rng);
+        Event::new(kind, action.to_owned(), self.tenant.clone(), self.now(), correlation)
+    }
+
+    pub(crate) fn client(&self) -> ClientId {
+        ClientId::new(self.clock.as_ref(), &self.rng)
+    }
+
+    pub(crate) fn registration(&self, name: &str) -> Registration {
+        Registration {
+            tenant: self.tenant.clone(),
+            client: self.client(),
+            community: self.community.clone(),
+            uri: ClientUri::parse(&format!("https://client.example/{name}")).unwrap(),
+            client_name: name.to_owned(),
+            grant_types: vec!["client_credentials".to_owned()],
+            scopes: "system/Observation.rs".to_owned(),
+            contacts: vec!["mailto:secret-contact@client.example".to_owned()],
+            certificate: vec![0x30, 0x00, 0xff],
+            thumbprint: Thumbprint([7; 32]),
+            statement: "aaa.secret-statement.bbb".to_owned(),
+            registered: self.now(),
+            updated: self.now(),
+            cancelled: false,
+            json: "{}".to_owned(),
+        }
+    }
+
+    pub(crate) fn grant(&self, client: ClientId) -> Grant {
+        let id = GrantId::new(self.clock.as_ref(), &self.rng);
+        let grant = serde_json::json!({
+            "id": id, "tenant": self.tenant, "client": client, "community": self.community,
+            "organization": self.organization, "purposes": ["TREAT"],
+            "scopes": "system/Observation.rs", "certificate": Thumbprint([7; 32]),
+            "issued": self.now(), "expires": self.now().plus(Duration::from_mins(5)),
+            "hangs_on": [[Subject::Grant(id), 0], [Subject::Client(client), 0]],
+        });
+        serde_json::from_value(grant).unwrap()
+    }
+
+    pub(crate) fn incident(&self) -> Incident {
+        Incident {
+            id: IncidentId::new(self.clock.as_ref(), &self.rng),
+            tenant: self.tenant.clone(),
+            opened: self.now(),
+            updated: self.now(),
+            status: IncidentStatus::Open,
+            rule: "WATCH-PATIENTS".to_owned(),
+            summary: "secret-summary".to_owned(),
+            client: None,
+            grant: None,
+            revoked: Vec::new(),
+            evidence: vec![3, 4],
+        }
+    }
+}
+
+pub(crate) fn patient(id: &str) -> PatientId {
+    PatientId::parse(id).unwrap()
+}
+
+pub(crate) fn row(id: &str, purposes: &[Purpose]) -> RosterRow {
+    RosterRow { patient: patient(id), purposes: purposes.to_vec() }
+}
+
+fn known(ids: &[&str]) -> Roster {
+    Roster::Known(Arc::new(ids.iter().map(|id| patient(id)).collect::<BTreeSet<_>>()))
+}
+
+/// What [`fill`] wrote.
+pub(crate) struct Written {
+    kept: Registration,
+    modified: Registration,
+    cancelled: Registration,
+    replaced: Registration,
+    live: Grant,
+    revoked: Grant,
+    expired: Grant,
+    token: TokenId,
+    claimed: [u8; 32],
+    incident: Incident,
+    closed: Incident,
+    last: OutboxSeq,
+}
+
+/// Writes one of everything and checks what each write refuses.
+pub(crate) async fn fill(store: &Repositories, world: &World) -> Written {
+    let event = |kind, action: &str| world.event(kind, action);
+    let registering = || event(EventKind::Registration, "registered");
+
+    // Registrations: insert if absent, replace if unchanged, unique by community and URI (REG-14).
+    let kept = world.registration("kept");
+    let first =
+        store.registrations.put(kept.clone(), Expected::Absent, registering()).await.unwrap();
+    assert_eq!(first, OutboxSeq(1));
+    let again = Registration { client: world.client(), ..kept.clone() };
+    for expected in [Expected::Absent, Expected::Client(world.client())] {
+        let refused = store.registrations.put(again.clone(), expected, registering()).await;
+        assert!(matches!(refused, Err(StoreError::Conflict)), "{expected:?}");
+    }
+    let stolen = Registration { client: kept.client, ..world.registration("stolen") };
+    let refused = store.registrations.put(stolen, Expected::Absent, registering()).await;
+    assert!(matches!(refused, Err(StoreError::Conflict)));
+    let foreign = Registration { tenant: world.other.clone(), ..world.registration("foreign") };
+    let refused = store.registrations.put(foreign, Expected::Absent, registering()).await;
+    assert!(matches!(refused, Err(StoreError::Tenant)));
+
+    let mut modified = world.registration("modified");
+    let expected = Expected::Client(modified.client);
+    let _ =
+        store.registrations.put(modified.clone(), Expected::Absent, registering()).await.unwrap();
+    modified.scopes = "system/Patient.r".to_owned();
+    let _ = store.registrations.put(modified.clone(), expected, registering()).await.unwrap();
+    assert_eq!(store.epochs.current(&world.tenant, &Subject::Client(modified.client)), 0);
+
+    // Cancelling ends what the client was allowed, in the same transaction (IG §3.3).
+    let mut cancelled = world.registration("cancelled");
+    let expected = Expected::Client(cancelled.client);
+    let _ =
+        store.registrations.put(cancelled.clone(), Expected::Absent, registering()).await.unwrap();
+    cancelled.cancelled = true;
+    let _ = store.registrations.put(cancelled.clone(), expected, registering()).await.unwrap();
+
+    // So does registering anew after that, under another client id.
+    let mut replaced = world.registration("replaced");
+    let _ =
+        store.registrations.put(replaced.clone(), Expected::Absent, registering()).await.unwrap();
+    let before = replaced.client;
+    replaced.client = world.client();
+    let _ = store
+        .registrations
+        .put(replaced.clone(), Expected::Client(before), registering())
+        .await
+        .unwrap();
+    assert_eq!(store.registrations.by_client(&world.tenant, before).await.unwrap(), None);
+    assert_eq!(store.epochs.current(&world.tenant, &Subject::Client(before)), 1);
+    assert_eq!(store.epochs.current(&world.tenant, &Subject::Client(replaced.client)), 0);
+
+    // Grants and epochs.
+    let issuing = || event(EventKind::Token, "issued");
+    let (live, revoked) = (world.grant(kept.client), world.grant(kept.client));
+    let mut expired = world.grant(kept.client);
+    expired.expires = world.now().minus(Duration::from_secs(1));
+    for grant in [&live, &revoked, &expired] {
+        let _ = store.grants.put(grant, issuing()).await.unwrap();
+    }
+    let twice = store.grants.put(&live, issuing()).await;
+    assert!(matches!(twice, Err(StoreError::Conflict)));
+    let token = TokenId::new(world.clock.as_ref(), &world.rng);
+    let subjects = [Subject::Grant(revoked.id), Subject::Token(token), Subject::Grant(revoked.id)];
+    let revoking = || event(EventKind::Revocation, "revoked");
+    let _ = store.epochs.bump(&world.tenant, &subjects, revoking()).await.unwrap();
+    assert_eq!(store.epochs.current(&world.tenant, &subjects[0]), 1, "named twice, raised once");
+    let _ = store.epochs.bump(&world.tenant, &subjects[1..2], revoking()).await.unwrap();
+
+    // Replays: free again only when the time is over (R38).
+    let claimed = [9; 32];
+    let until = world.now().plus(Duration::from_mins(5));
+    assert!(store.replays.claim(&world.tenant, claimed, until).await.unwrap());
+    assert!(!store.replays.claim(&world.tenant, claimed, until).await.unwrap());
+    assert!(store.replays.claim(&world.other, claimed, until).await.unwrap(), "per tenant");
+    let passed = world.now().minus(Duration::from_millis(1));
+    assert!(store.replays.claim(&world.tenant, [8; 32], passed).await.unwrap());
+    assert!(store.replays.claim(&world.tenant, [8; 32], until).await.unwrap(), "a new JWT");
+
+    // Rosters: the newest import counts as a whole.
+    let importing = || event(EventKind::Roster, "imported").with("patient", "secret-patient-1");
+    let both = [Purpose::Treatment, Purpose::Payment];
+    for rows in [
+        vec![row("secret-patient-0", &both)],
+        vec![
+            row("secret-patient-1", &both),
+            row("secret-patient-2", &both[..1]),
+            row("secret-patient-3", &both[1..]),
+        ],
+    ] {
+        let _ = store
+            .rosters
+            .import(&world.tenant, &world.organization, rows, importing())
+            .await
+            .unwrap();
+    }
+
+    // Incidents.
+    let opening = || event(EventKind::Incident, "opened");
+    let incident = world.incident();
+    let _ = store.incidents.open(incident.clone(), opening()).await.unwrap();
+    let twice = store.incidents.open(incident.clone(), opening()).await;
+    assert!(matches!(twice, Err(StoreError::Conflict)));
+    world.clock.advance(Duration::from_millis(5));
+    let mut closed = world.incident();
+    let _ = store.incidents.open(closed.clone(), opening()).await.unwrap();
+    closed.status = IncidentStatus::Contained;
+    closed.revoked = vec![Subject::Grant(revoked.id)];
+    let last =
+        store.incidents.update(closed.clone(), IncidentStatus::Open, opening()).await.unwrap();
+    let late = store.incidents.update(closed.clone(), IncidentStatus::Open, opening()).await;
+    assert!(matches!(late, Err(StoreError::Conflict)));
+
+    Written {
+        kept,
+        modified,
+        cancelled,
+        replaced,
+        live,
+        revoked,
+        expired,
+        token,
+        claimed,
+        incident,
+        closed,
+        last,
+    }
+}
+
+/// Checks that everything is there, and nothing else.
+pub(crate) async fn check(store: &Repositories, world: &World, written: &Written) {
+    let Written { kept, modified, cancelled, replaced, live, revoked, expired, .. } = written;
+    let (tenant, other) = (&world.tenant, &world.other);
+
+    for registration in [kept, modified, cancelled, replaced] {
+        let client = registration.client;
+        let found = store.registrations.by_client(tenant, client).await.unwrap();
+        assert_eq!(found.as_ref(), Some(registration));
+        let (community, uri) = (&registration.community, &registration.uri);
+        let found = store.registrations.by_uri(tenant, community, uri).await.unwrap();
+        assert_eq!(found.as_ref(), Some(registration));
+        assert_eq!(store.registrations.by_client(other, client).await.unwrap(), None);
+        assert_eq!(store.registrations.by_uri(other, community, uri).await.unwrap(), None);
+    }
+    let mut all = vec![kept.clone(), modified.clone(), cancelled.clone(), replaced.clone()];
+    all.sort_by_key(|registration| registration.client);
+    assert_eq!(store.registrations.list(tenant, None, 10).await.unwrap(), all);
+    let after = Some(all[0].client);
+    assert_eq!(store.registrations.list(tenant, after, 1).await.unwrap(), all[1..2]);
+    assert!(store.registrations.list(other, None, 10).await.unwrap().is_empty());
+
+    for grant in [live, revoked, expired] {
+        let found = store.grants.get(tenant, grant.id).await.unwrap();
+        assert_eq!(found.as_deref(), Some(grant));
+        assert_eq!(store.grants.get(other, grant.id).await.unwrap(), None);
+    }
+    let found = store.grants.live_for_client(tenant, kept.client).await.unwrap();
+    assert_eq!(found.iter().map(|grant| grant.id).collect::<Vec<_>>(), [live.id]);
+
+    for (subject, epoch) in [
+        (Subject::Grant(revoked.id), 1),
+        (Subject::Token(written.token), 2),
+        (Subject::Client(cancelled.client), 1),
+        (Subject::Client(kept.client), 0),
+        (Subject::Grant(live.id), 0),
+    ] {
+        assert_eq!(store.epochs.current(tenant, &subject), epoch, "{subject}");
+        assert_eq!(store.epochs.current(other, &subject), 0, "{subject}");
+    }
+
+    let until = world.now().plus(Duration::from_mins(5));
+    assert!(!store.replays.claim(tenant, written.claimed, until).await.unwrap(), "seen");
+
+    let organization = &world.organization;
+    let roster = |purposes| store.rosters.roster(tenant, organization, purposes);
+    let (treatment, payment) = (Purpose::Treatment, Purpose::Payment);
+    for (purposes, want) in [
+        (&[treatment][..], known(&["secret-patient-1", "secret-patient-2"])),
+        (&[treatment, payment], known(&["secret-patient-1"])),
+        (&[payment, treatment, payment], known(&["secret-patient-1"])),
+        (&[Purpose::Research], known(&[])),
+        (&[treatment, Purpose::Research], known(&[])),
+        (&[], Roster::Unknown),
+    ] {
+        assert_eq!(roster(purposes).await.unwrap(), want, "{purposes:?}");
+    }
+    let stranger = OrganizationUri::parse("urn:oid:1.2.3.5").unwrap();
+    let found = store.rosters.roster(tenant, &stranger, &[treatment]).await.unwrap();
+    assert_eq!(found, Roster::Unknown);
+    let found = store.rosters.roster(other, organization, &[treatment]).await.unwrap();
+    assert_eq!(found, Roster::Unknown);
+
+    let (incident, closed) = (&written.incident, &written.closed);
+    assert_eq!(
+        store.incidents.list(tenant, 10).await.unwrap(),
+        [closed.clone(), incident.clone()],
+        "newest first"
+    );
+    assert_eq!(store.incidents.get(tenant, closed.id).await.unwrap().as_ref(), Some(closed));
+    assert_eq!(store.incidents.get(other, closed.id).await.unwrap(), None);
+
+    // One event per change that succeeded, none of those that failed, in order.
+    let rows = store.outbox.pending(OutboxSeq(0), 100).await.unwrap();
+    let numbers: Vec<u64> = rows.iter().map(|row| row.seq.0).collect();
+    assert_eq!(numbers, (1..=written.last.0).collect::<Vec<_>>());
+    let kinds: Vec<EventKind> = rows.iter().map(|row| row.event.kind).collect();
+    let mut want = vec![EventKind::Registration; 7];
+    want.extend([EventKind::Token; 3]);
+    want.extend([EventKind::Revocation; 2]);
+    want.extend([EventKind::Roster; 2]);
+    want.extend([EventKind::Incident; 3]);
+    assert_eq!(kinds, want);
+    let page = store.outbox.pending(OutboxSeq(3), 2).await.unwrap();
+    assert_eq!(page.iter().map(|row| row.seq.0).collect::<Vec<_>>(), [4, 5]);
+}
+
+/// Numbers go on after the outbox was drained; nothing that was drained comes back.
+pub(crate) async fn drain(store: &Repositories, world: &World, written: &mut Written) {
+    store.outbox.drained(OutboxSeq(written.last.0 - 1)).await.unwrap();
+    let rows = store.outbox.pending(OutboxSeq(0), 100).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [written.last]);
+    store.outbox.drained(written.last).await.unwrap();
+    assert!(store.outbox.pending(OutboxSeq(0), 100).await.unwrap().is_empty());
+    written.last = bump_next(store, world, written.last).await;
+    store.outbox.drained(written.last).await.unwrap();
+}
+
+/// One more change gets the next number.
+pub(crate) async fn bump_next(store: &Repositories, world: &World, last: OutboxSeq) -> OutboxSeq {
+    let event = world.event(EventKind::Revocation, "revoked");
+    let subject = Subject::Client(world.client());
+    let seq = store.epochs.bump(&world.tenant, &[subject], event).await.unwrap();
+    assert_eq!(seq, OutboxSeq(last.0 + 1));
+    seq
+}
+
+/// The last number of what was written.
+impl Written {
+    pub(crate) fn last(&self) -> OutboxSeq {
+        self.last
+    }
+}
+
+/// 50 equal registrations at once make one (REG-14, race).
+pub(crate) async fn race_registrations(store: &Repositories, world: &World) {
+    let registration = world.registration("raced");
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let mine = Registration { client: world.client(), ..registration.clone() };
+        let event = world.event(EventKind::Registration, "registered");
+        let registrations = Arc::clone(&store.registrations);
+        tasks.spawn(async move {
+            let client = mine.client;
+            (client, registrations.put(mine, Expected::Absent, event).await)
+        });
+    }
+    let mut winners = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        match done.unwrap() {
+            (client, Ok(_)) => winners.push(client),
+            (_, Err(error)) => assert!(matches!(error, StoreError::Conflict), "{error}"),
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    let (community, uri) = (&registration.community, &registration.uri);
+    let found = store.registrations.by_uri(&world.tenant, community, uri).await.unwrap();
+    assert_eq!(found.unwrap().client, winners[0]);
+    let all = store.registrations.list(&world.tenant, None, 100).await.unwrap();
+    assert_eq!(all.iter().filter(|registration| registration.uri == *uri).count(), 1);
+}
+
+/// One of 50 equal claims wins, every time.
+pub(crate) async fn race_claims(store: &Repositories, world: &World) {
+    let until = world.now().plus(Duration::from_mins(5));
+    for round in 0..10 {
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let (replays, tenant) = (Arc::clone(&store.replays), world.tenant.clone());
+            tasks.spawn(async move { replays.claim(&tenant, [round; 32], until).await.unwrap() });
+        }
+        let won = tasks.join_all().await.into_iter().filter(|won| *won).count();
+        assert_eq!(won, 1, "round {round}");
+    }
+}
