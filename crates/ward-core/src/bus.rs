@@ -18,7 +18,7 @@ pub enum Message {
 pub struct Lagged(pub u64);
 
 /// One reader's place in the stream.
-pub trait Subscription: Send {
+pub trait Subscription: Send + Sync {
     /// The next message; `None` when the bus has closed.
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Message, Lagged>>>;
 }

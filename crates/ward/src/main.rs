@@ -1,2 +1,5 @@
-//! The program.
-fn main() {}
+//! The `ward` command.
+
+fn main() -> std::process::ExitCode {
+    ward::main()
+}

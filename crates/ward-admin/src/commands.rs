@@ -1,0 +1,254 @@
+//! The commands and their execution.
+
+use std::sync::Arc;
+
+use ward_core::{
+    Actor, BoxFuture, Clock, CorrelationId, Event, EventKind, EventSink, GrantId, IncidentId,
+    OrganizationUri, Rng, SinkError, TenantId,
+};
+use ward_net::lists::RevocationLists;
+use ward_policy::Subject;
+use ward_respond::{Contain, ContainError};
+use ward_store::StoreError;
+use ward_store::repo::{Repositories, RosterRow};
+use ward_trust::Certificate;
+
+use crate::{Operator, Role};
+
+/// One act of an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Ends everything that hangs on the subject; refused from the next request on.
+    Revoke {
+        /// What is revoked.
+        subject: Subject,
+        /// Why, for the log. No PHI.
+        reason: String,
+        /// The incident that it answers.
+        incident: Option<IncidentId>,
+    },
+    /// Replaces the attribution roster of an organisation as a whole.
+    ImportRoster {
+        /// The organisation, as it names itself in `hl7-b2b`.
+        organization: OrganizationUri,
+        /// Its patients, each with the purposes of the attribution.
+        rows: Vec<RosterRow>,
+    },
+    /// Fetches all known revocation lists now, and ends the grants of certificates that they name.
+    RefreshLists,
+}
+
+impl Command {
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Revoke { .. } => "revoke",
+            Self::ImportRoster { .. } => "import-roster",
+            Self::RefreshLists => "refresh-lists",
+        }
+    }
+}
+
+/// What a command did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// The subject is revoked.
+    Revoked(Subject),
+    /// The roster now has this many patients.
+    RosterImported {
+        /// Patients in the roster.
+        patients: usize,
+    },
+    /// The lists were asked for.
+    ListsRefreshed {
+        /// Lists that are held now.
+        lists: usize,
+        /// Lists that could not be fetched; their grace runs.
+        failed: usize,
+        /// Registered certificates that were found revoked, whose grants have ended.
+        revoked: usize,
+    },
+}
+
+/// Why a command was not done. Nothing is half-done after it.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The operator's role does not allow the act.
+    #[error("the role {role:?} may not {command}; ask a security officer")]
+    Forbidden {
+        /// The operator's role.
+        role: Role,
+        /// The act.
+        command: &'static str,
+    },
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log refused; the act is not acknowledged.
+    #[error(transparent)]
+    Log(#[from] SinkError),
+}
+
+/// What the commands work on.
+#[derive(Clone)]
+pub struct Deps {
+    /// The store.
+    pub store: Repositories,
+    /// The log.
+    pub sink: Arc<dyn EventSink>,
+    /// Revocation lists.
+    pub lists: Arc<RevocationLists>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+}
+
+/// Executes commands for one tenant.
+pub struct Admin {
+    tenant: TenantId,
+    deps: Deps,
+}
+
+/// Registrations read at a time when lists are compared with them.
+const PAGE: usize = 500;
+
+impl Admin {
+    /// Commands for this tenant.
+    pub const fn new(tenant: TenantId, deps: Deps) -> Self {
+        Self { tenant, deps }
+    }
+
+    /// Does the command and records it; or refuses, and records that.
+    pub async fn execute(&self, operator: &Operator, command: Command) -> Result<Done, AdminError> {
+        if !operator.role.may(&command) {
+            let word = command.word();
+            let event = self.event(operator, EventKind::Operator, word).refused("ADMIN-ROLE");
+            self.deps.sink.record(vec![event]).await?;
+            return Err(AdminError::Forbidden { role: operator.role, command: word });
+        }
+        match command {
+            Command::Revoke { subject, reason, incident } => {
+                self.revoke(operator, subject, reason, incident).await
+            }
+            Command::ImportRoster { organization, rows } => {
+                self.import_roster(operator, &organization, rows).await
+            }
+            Command::RefreshLists => self.refresh_lists(operator).await,
+        }
+    }
+
+    async fn revoke(
+        &self,
+        operator: &Operator,
+        subject: Subject,
+        reason: String,
+        incident: Option<IncidentId>,
+    ) -> Result<Done, AdminError> {
+        let mut event = self
+            .event(operator, EventKind::Revocation, "revoked")
+            .with("subject", subject.to_string())
+            .with("reason", reason);
+        event.incident = incident;
+        match &subject {
+            Subject::Grant(id) => event.actor.grant = Some(*id),
+            Subject::Client(id) => event.actor.client = Some(*id),
+            Subject::Token(id) => event.actor.token = Some(*id),
+            Subject::Community(uri) => event.actor.community = Some(uri.clone()),
+            Subject::Certificate(_) => {}
+        }
+        let subjects = [subject.clone()];
+        let seq = self.deps.store.epochs.bump(&self.tenant, &subjects, event).await?;
+        self.deps.sink.settle(seq).await?;
+        Ok(Done::Revoked(subject))
+    }
+
+    async fn import_roster(
+        &self,
+        operator: &Operator,
+        organization: &OrganizationUri,
+        rows: Vec<RosterRow>,
+    ) -> Result<Done, AdminError> {
+        let patients = rows.len();
+        let event = self
+            .event(operator, EventKind::Roster, "imported")
+            .with("organization", organization.as_str())
+            .with("patients", patients.to_string());
+        let seq = self.deps.store.rosters.import(&self.tenant, organization, rows, event).await?;
+        self.deps.sink.settle(seq).await?;
+        Ok(Done::RosterImported { patients })
+    }
+
+    async fn refresh_lists(&self, operator: &Operator) -> Result<Done, AdminError> {
+        let report = self.deps.lists.refresh().await;
+        let failed = report.lists.iter().filter(|list| list.failure.is_some()).count();
+        let mut revoked = 0;
+        let mut after = None;
+        loop {
+            let page = self.deps.store.registrations.list(&self.tenant, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.client);
+            for registration in &page {
+                let subject = Subject::Certificate(registration.thumbprint);
+                if registration.cancelled
+                    || self.deps.store.epochs.current(&self.tenant, &subject) > 0
+                    || !self.is_listed(&registration.certificate).await
+                {
+                    continue;
+                }
+                self.revoke(operator, subject, "listed as revoked".to_owned(), None).await?;
+                revoked += 1;
+            }
+        }
+        let event = self
+            .event(operator, EventKind::Operator, "refresh-lists")
+            .with("lists", report.lists.len().to_string())
+            .with("failed", failed.to_string());
+        self.deps.sink.record(vec![event]).await?;
+        Ok(Done::ListsRefreshed { lists: report.lists.len(), failed, revoked })
+    }
+
+    /// Whether a list of its issuer names the certificate. Lists that cannot be had say nothing here;
+    /// at the token endpoint they refuse.
+    async fn is_listed(&self, der: &[u8]) -> bool {
+        let Ok(certificate) = Certificate::from_der(der) else { return false };
+        let lists = self.deps.lists.for_urls(certificate.crl_urls()).await.unwrap_or_default();
+        lists.iter().any(|list| {
+            list.issuer_der() == certificate.issuer_der() && list.is_revoked(certificate.serial())
+        })
+    }
+
+    fn event(&self, operator: &Operator, kind: EventKind, action: &'static str) -> Event {
+        let clock = &*self.deps.clock;
+        let correlation = CorrelationId::new(clock, &*self.deps.rng);
+        let mut event = Event::new(kind, action, self.tenant.clone(), clock.now(), correlation);
+        event.actor = Actor { operator: Some(operator.name.clone()), ..Actor::default() };
+        event
+    }
+}
+
+/// Response revokes through the same command as a person, in the role that may end grants only.
+impl Contain for Admin {
+    fn revoke_grant<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        grant: GrantId,
+        incident: IncidentId,
+        reason: &'a str,
+    ) -> BoxFuture<'a, Result<(), ContainError>> {
+        Box::pin(async move {
+            if *tenant != self.tenant {
+                return Err(ContainError(format!("tenant {tenant} is not served here")));
+            }
+            let operator = Operator { name: "ward-respond".into(), role: Role::Automatic };
+            let command = Command::Revoke {
+                subject: Subject::Grant(grant),
+                reason: reason.to_owned(),
+                incident: Some(incident),
+            };
+            self.execute(&operator, command)
+                .await
+                .map(|_| ())
+                .map_err(|error| ContainError(error.to_string()))
+        })
+    }
+}

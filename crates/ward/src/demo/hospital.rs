@@ -1,0 +1,394 @@
+//! The sample hospital and its surroundings: a trust community, a FHIR server, Ward in front of it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use ward_admin::{Command, Operator as Person, Role};
+use ward_audit::{Log, LogOptions, RealDisk};
+use ward_community::{
+    CertificateRequest, KeySpec, ListServer, Operator, OperatorConfig, OperatorDeps, tls_identity,
+};
+use ward_core::crypto::SigningKey;
+use ward_core::{
+    CommunityUri, KeyVault, OrganizationUri, PatientId, Purpose, Secret, TenantId,
+};
+use ward_fhir::ScopeSet;
+use ward_issuer::ServedCommunity;
+use ward_net::client::{Egress, HttpClient};
+use ward_net::server::{Running, Server};
+use ward_net::tls::{TlsReload, TlsVersions, client_config, server_config};
+use ward_sandbox::Sandbox;
+use ward_store::RosterRow;
+use ward_store::bus::LocalBus;
+use ward_watch::{Ceiling, Ceilings};
+
+use super::partner::{App, CARE_APP, LOST_APP, ORGANIZATION, Partner, SYNC_APP};
+use super::{DemoError, doing};
+use crate::cli::{Demo, Sabotage};
+use crate::house::{House, HouseConfig, System, open_or_make_vault};
+use crate::paths::Paths;
+use crate::ui::Ui;
+
+/// URI of the demo's trust community.
+const COMMUNITY: &str = "https://community.example/udap/demo";
+/// Seed of the synthetic population.
+const SEED: u64 = 2026;
+/// Detection's window in the demo.
+const WINDOW: Duration = Duration::from_mins(1);
+/// What the hospital supports.
+const SCOPES: &str = "system/*.rs system/AllergyIntolerance.rs system/Condition.rs \
+    system/Encounter.rs system/Immunization.rs system/MedicationRequest.rs system/Observation.rs \
+    system/Organization.rs system/Patient.rs system/Practitioner.rs system/PractitionerRole.rs";
+
+/// What a kept data directory must remember, since certificates name it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Remembered {
+    port: u16,
+    lists_port: u16,
+}
+
+/// Everything that stands while the demo runs.
+pub(crate) struct Hospital {
+    pub(crate) system: System,
+    pub(crate) paths: Paths,
+    pub(crate) house: House,
+    pub(crate) operator: Arc<Operator>,
+    pub(crate) fhir_base: String,
+    pub(crate) care: App,
+    pub(crate) sync: App,
+    pub(crate) lost: App,
+    /// Patients in the partner's roster, and patients of the hospital that are not.
+    pub(crate) roster: Vec<String>,
+    pub(crate) strangers: Vec<String>,
+    pub(crate) ceiling: u32,
+    pub(crate) records: usize,
+    sandbox: ward_sandbox::Running,
+    lists_server: Running,
+    community_log: Arc<Log>,
+    /// The officer who acts in the walk.
+    pub(crate) officer: Person,
+}
+
+impl Hospital {
+    pub(crate) async fn open(
+        options: &Demo,
+        paths: &Paths,
+        system: &System,
+    ) -> Result<Self, DemoError> {
+        let sandbox = match &options.load {
+            Some(dir) => Sandbox::load_dir(dir).map_err(doing("loading --load"))?,
+            None => Sandbox::generate(SEED, options.patients as usize),
+        };
+        let listener = listen(0, "the FHIR server").await?;
+        let running = sandbox.start(listener).map_err(doing("starting the FHIR server"))?;
+
+        let remembered = recall(paths)?;
+        let port = if remembered.port == 0 { options.port } else { remembered.port };
+        let listener = listen(port, "Ward (--port)").await?;
+        let lists_listener = listen(remembered.lists_port, "the community's lists").await?;
+        let local = |l: &TcpListener| {
+            l.local_addr().map(|addr| addr.port()).map_err(doing("reading a port"))
+        };
+        let remembered = Remembered { port: local(&listener)?, lists_port: local(&lists_listener)? };
+        remember(paths, &remembered)?;
+        let lists_url = format!("http://127.0.0.1:{}", remembered.lists_port);
+        let origin = format!("https://localhost:{}", remembered.port);
+
+        let (operator, community_log) = open_community(paths, &lists_url, system).await?;
+        let list_handler = Arc::new(ListServer::new(operator.clone()));
+        let lists_server = Server::start(lists_listener, None, list_handler, system.limits.clone())
+            .map_err(doing("serving the community's lists"))?;
+
+        let tenant = TenantId::default_tenant();
+        let fhir_base = format!("{origin}/{tenant}/fhir");
+        let server = operator
+            .issue(&CertificateRequest::server("Sample Hospital", fhir_base.as_str()))
+            .await
+            .map_err(doing("issuing the hospital's certificate"))?;
+        let identity = server.identity().map_err(doing("loading the hospital's certificate"))?;
+        let vault = open_or_make_vault(&paths.vault(), &paths.key_file(), system)
+            .map_err(doing("opening the vault"))?;
+        let localhost = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        let tls = tls_identity(
+            &paths.tls(),
+            &vault,
+            &["localhost"],
+            &localhost,
+            &*system.clock,
+            &*system.rng,
+        )
+        .map_err(doing("making the TLS certificate"))?;
+
+        let (roster, strangers) = split(&sandbox, options.sabotage);
+        let ceiling = match options.sabotage {
+            Some(Sabotage::Ceiling) => u32::MAX,
+            _ => u32::try_from(roster.len() / 2).unwrap_or(u32::MAX).clamp(1, 25),
+        };
+        let (scopes, _) = ScopeSet::parse(SCOPES);
+        let upstream_authority = authority(&running.base_url);
+        let config = HouseConfig {
+            tenant,
+            origin: origin.clone(),
+            upstream: running.base_url.clone(),
+            communities: vec![ServedCommunity::new(operator.trust(), Arc::new(identity))],
+            scopes,
+            ceilings: Ceilings::uniform(Ceiling { patients: ceiling, window: WINDOW }),
+            egress: Egress::allowing([upstream_authority, authority(&lists_url)]),
+            tls: TlsReload::new(
+                server_config(&tls.chain, &tls.key, TlsVersions::default())
+                    .map_err(doing("configuring TLS"))?,
+            ),
+        };
+        let house =
+            House::open(paths, vault, config, listener, system).await.map_err(doing("starting Ward"))?;
+
+        let officer =
+            Person { name: "demo-security-officer".into(), role: Role::SecurityOfficer };
+        import_roster(&house, &officer, &roster).await?;
+
+        let http = HttpClient::new(
+            Egress::allowing([authority(&origin), authority(&lists_url)]),
+            client_config([tls.ca.as_slice()]).map_err(doing("configuring the partner's TLS"))?,
+            system.limits.clone(),
+        );
+        let partner = Partner::open(&paths.partner(), http, operator.clone(), system)?;
+        let care = partner.app("care", CARE_APP, true).await?;
+        let sync = partner.app("sync", SYNC_APP, true).await?;
+        let lost = partner.app("lost", LOST_APP, false).await?;
+
+        Ok(Self {
+            system: system.clone(),
+            paths: paths.clone(),
+            house,
+            operator,
+            fhir_base,
+            care,
+            sync,
+            lost,
+            records: sandbox.len(),
+            roster,
+            strangers,
+            ceiling,
+            sandbox: running,
+            lists_server,
+            community_log,
+            officer,
+        })
+    }
+
+    /// Says where everything is and how to try it.
+    pub(crate) async fn stay(
+        &self,
+        ui: Ui,
+        paths: &Paths,
+        ephemeral: bool,
+    ) -> Result<(), DemoError> {
+        self.write_token(paths).await?;
+        let (base, ca) = (&self.fhir_base, paths.tls().join("tls-ca.pem"));
+        let (ca, token) = (ca.display(), paths.token());
+        let token = token.display();
+        let (mine, other) = (first(&self.roster), first(&self.strangers));
+        if ui.json() {
+            let ready = serde_json::json!({
+                "ready": true, "fhir_base": base, "tls_ca": ca.to_string(),
+                "token_file": token.to_string(), "in_roster": self.roster,
+                "outside_roster": self.strangers,
+            });
+            ui.line(&ready.to_string());
+            return Ok(());
+        }
+        let bearer = format!("-H \"Authorization: Bearer $(cat {token})\"");
+        ui.line("");
+        ui.line(&format!("{} {base}", ui.bold("FHIR base    ")));
+        ui.line(&format!("{} {}", ui.bold("community    "), self.operator.base_url()));
+        ui.line(&format!(
+            "{} {} patients, {} records, {} of the patients in the partner's roster",
+            ui.bold("behind it    "),
+            self.roster.len() + self.strangers.len(),
+            self.records,
+            self.roster.len()
+        ));
+        ui.line(&format!("{} {}", ui.bold("data         "), self.data_note(ephemeral)));
+        ui.line("");
+        ui.line(&ui.bold("Try it (the token file is kept fresh while this runs):"));
+        let curl = format!("curl -sS --cacert {ca}");
+        ui.line(&format!("  {curl} {base}/.well-known/udap"));
+        ui.line(&format!("  {curl} {bearer} {base}/Patient/{mine}"));
+        ui.line(&format!("  {curl} {bearer} \"{base}/Observation?patient=Patient/{mine}&_count=2\""));
+        ui.line(&format!("  {curl} {bearer} -i {base}/Patient/{other}"));
+        ui.line(&format!("  {curl} {bearer} -i {base}/MedicationRequest"));
+        ui.line("");
+        ui.line("Ctrl-C ends it.");
+        Ok(())
+    }
+
+    fn data_note(&self, ephemeral: bool) -> String {
+        let dir = self.paths.root().display();
+        if ephemeral {
+            format!("{dir} (removed at the end; --data DIR keeps it)")
+        } else {
+            format!("{dir}; try: ward log show --data {dir}")
+        }
+    }
+
+    /// Renews the token file long before the token ends; ends only by being dropped.
+    pub(crate) async fn keep_token_fresh(&self, paths: &Paths) {
+        let pause = self.system.limits.access_token_life / 2;
+        loop {
+            tokio::time::sleep(pause).await;
+            if let Err(error) = self.write_token(paths).await {
+                tracing::error!(%error, "the token file could not be renewed");
+            }
+        }
+    }
+
+    async fn write_token(&self, paths: &Paths) -> Result<(), DemoError> {
+        let (server, registered, token) = self.care.establish(&self.fhir_base).await?;
+        // The client caches tokens; a fresh one lives its whole life from now on.
+        self.care.client.forget(&token);
+        let token = self.care.token(&server, &registered).await?;
+        write_private(&paths.token(), token.expose()).map_err(doing("writing the token file"))
+    }
+
+    pub(crate) async fn close(self) {
+        self.house.close().await;
+        self.lists_server.shutdown(Duration::from_secs(1)).await;
+        self.sandbox.stop();
+        self.community_log.close().await;
+    }
+}
+
+fn first(ids: &[String]) -> &str {
+    ids.first().map_or("none", String::as_str)
+}
+
+fn write_private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let next = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(next, path)
+}
+
+/// `host:port` of a URL that has both.
+fn authority(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest).to_owned()
+}
+
+async fn listen(port: u16, what: &'static str) -> Result<TcpListener, DemoError> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| DemoError {
+        what,
+        why: format!(
+            "port {port} of 127.0.0.1: {error}; end what uses it, or choose another port or data directory"
+        ),
+    })
+}
+
+fn recall(paths: &Paths) -> Result<Remembered, DemoError> {
+    match fs::read(paths.demo()) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(doing("reading demo.json")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Remembered::default()),
+        Err(error) => Err(doing("reading demo.json")(error)),
+    }
+}
+
+fn remember(paths: &Paths, remembered: &Remembered) -> Result<(), DemoError> {
+    let json = serde_json::to_string(remembered).map_err(doing("writing demo.json"))?;
+    write_private(&paths.demo(), &json).map_err(doing("writing demo.json"))
+}
+
+/// The community is another organisation: its own vault, its own log.
+async fn open_community(
+    paths: &Paths,
+    lists_url: &str,
+    system: &System,
+) -> Result<(Arc<Operator>, Arc<Log>), DemoError> {
+    const SEED_NAME: &str = "log/signing-seed";
+    let dir = paths.community();
+    super::make_private(&dir).map_err(doing("making the community's directory"))?;
+    let vault = open_or_make_vault(&dir.join("vault"), &dir.join("vault.key"), system)
+        .map_err(doing("opening the community's vault"))?;
+    let seed = match vault.get_secret(SEED_NAME).map_err(doing("reading the community's key"))? {
+        Some(seed) => <[u8; 32]>::try_from(seed.expose().as_slice())
+            .map(Secret::new)
+            .map_err(|_| DemoError { what: "reading the community's key", why: "damaged".into() })?,
+        None => {
+            let mut seed = [0; 32];
+            system.rng.fill(&mut seed);
+            vault
+                .put_secret(SEED_NAME, &Secret::new(seed.to_vec()))
+                .map_err(doing("keeping the community's key"))?;
+            Secret::new(seed)
+        }
+    };
+    let keys: Arc<dyn KeyVault> = vault.clone();
+    let log = Log::open(LogOptions {
+        disk: Arc::new(RealDisk::new(dir.join("log"))),
+        origin: "community.example/log".to_owned(),
+        signing_key: SigningKey::from_seed(&seed).map_err(doing("loading the community's key"))?,
+        vault: keys,
+        bus: Arc::new(LocalBus::new(&system.limits)),
+        clock: system.clock.clone(),
+        rng: system.rng.clone(),
+        limits: system.limits.clone(),
+    })
+    .map_err(doing("opening the community's log"))?;
+    let config = OperatorConfig {
+        tenant: TenantId::default_tenant(),
+        uri: CommunityUri::parse(COMMUNITY).map_err(doing("reading the community URI"))?,
+        name: "Demo Community".to_owned(),
+        base_url: lists_url.to_owned(),
+        ca_key: KeySpec::P256,
+    };
+    let deps = OperatorDeps {
+        vault,
+        sink: log.clone(),
+        clock: system.clock.clone(),
+        rng: system.rng.clone(),
+    };
+    let operator = Operator::open_or_create(dir.join("ca"), config, deps)
+        .await
+        .map_err(doing("creating the community"))?;
+    Ok((operator, log))
+}
+
+/// Three of five patients are attributed to the partner.
+fn split(sandbox: &Sandbox, sabotage: Option<Sabotage>) -> (Vec<String>, Vec<String>) {
+    let ids: BTreeSet<String> = sandbox.patient_ids().into_iter().collect();
+    let mut roster = Vec::new();
+    let mut strangers = Vec::new();
+    for (index, id) in ids.into_iter().enumerate() {
+        if index % 5 < 3 { roster.push(id) } else { strangers.push(id) }
+    }
+    if sabotage == Some(Sabotage::Roster) {
+        roster.extend(strangers.iter().cloned());
+    }
+    (roster, strangers)
+}
+
+async fn import_roster(
+    house: &House,
+    officer: &Person,
+    roster: &[String],
+) -> Result<(), DemoError> {
+    let rows = roster
+        .iter()
+        .map(|id| {
+            let patient = PatientId::parse(id)?;
+            Ok(RosterRow { patient, purposes: vec![Purpose::Treatment, Purpose::Payment] })
+        })
+        .collect::<Result<Vec<_>, ward_core::IdError>>()
+        .map_err(doing("reading patient ids"))?;
+    let organization =
+        OrganizationUri::parse(ORGANIZATION).map_err(doing("reading the organisation URI"))?;
+    let command = Command::ImportRoster { organization, rows };
+    house.admin.execute(officer, command).await.map_err(doing("importing the roster"))?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! `ward demo`: a sample hospital behind Ward, a partner at its door, and a walk through what happens.
+//!
+//! Nothing is acted: the partner is a real client over real sockets, the refusals are Ward's own, and
+//! each step compares what came back with what should have.
+
+mod hospital;
+mod partner;
+mod report;
+mod walk;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::Demo;
+use crate::house::system;
+use crate::paths::Paths;
+use crate::ui::{self, Ui};
+use hospital::Hospital;
+use report::Report;
+
+/// Why the demo could not begin.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {why}")]
+pub(crate) struct DemoError {
+    what: &'static str,
+    why: String,
+}
+
+/// Turns any error into a [`DemoError`] that says what was being done.
+pub(crate) fn doing<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> DemoError {
+    move |error| DemoError { what, why: error.to_string() }
+}
+
+/// A data directory that is removed at the end unless the user named it.
+struct DataDir {
+    path: PathBuf,
+    ephemeral: bool,
+}
+
+impl DataDir {
+    fn choose(wanted: Option<&PathBuf>) -> Result<Self, DemoError> {
+        let system = system();
+        let (path, ephemeral) = match wanted {
+            Some(path) => (path.clone(), false),
+            None => {
+                let name = format!("ward-demo-{:016x}", system.rng.next_u64());
+                (std::env::temp_dir().join(name), true)
+            }
+        };
+        make_private(&path).map_err(doing("making the data directory"))?;
+        Ok(Self { path, ephemeral })
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if self.ephemeral {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Makes a directory for its owner only; leaves an existing one as it is.
+fn make_private(path: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+pub(crate) async fn run(options: &Demo) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let ui = Ui::new(options.json);
+    let data = DataDir::choose(options.data.as_ref())?;
+    let paths = Paths::new(&data.path);
+    let system = system();
+    if !ui.json() {
+        ui.line(&ui.bold("Ward: a sample hospital on loopback"));
+    }
+    let started = system.clock.now();
+    ui.progress("raising community, FHIR server and Ward");
+    let mut hospital = Hospital::open(options, &paths, &system).await?;
+    ui.clear();
+
+    let mut report = Report::new(ui);
+    if !options.no_walk {
+        walk::walk(&mut hospital, &mut report, started).await;
+        report.summary(system.clock.now().since(started));
+    }
+    if options.exit {
+        let ok = report.ok();
+        hospital.close().await;
+        return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    hospital.stay(ui, &paths, data.ephemeral).await?;
+    tokio::select! {
+        () = hospital.keep_token_fresh(&paths) => {}
+        interrupted = interrupted() => interrupted?,
+    }
+    if !ui.json() {
+        ui.line("\nclosing");
+    }
+    let ok = report.ok();
+    hospital.close().await;
+    if !ok {
+        ui::error("a step of the walk had an unexpected outcome");
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ctrl-C or SIGTERM.
+async fn interrupted() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = tokio::signal::ctrl_c() => done,
+        _ = terminate.recv() => Ok(()),
+    }
+}

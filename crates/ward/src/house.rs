@@ -1,0 +1,373 @@
+//! The wiring of one Ward: which room gets which other, and in which order they wake and go to sleep.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use ward_admin::{Admin, Deps};
+use ward_audit::{Log, LogError, LogOptions, RealDisk, origin_of};
+use ward_core::crypto::SigningKey;
+use ward_core::{
+    BoxFuture, Bus, Clock, CorrelationId, Event, EventKind, EventSink, History, KeyVault, Limits,
+    NodeId, Recorded, Rng, Secret, SystemClock, SystemRng, TenantId, Timestamp,
+};
+use ward_fhir::ScopeSet;
+use ward_gateway::{Gateway, GatewayConfig, GatewayDeps};
+use ward_issuer::{Issuer, IssuerConfig, IssuerDeps, ServedCommunity};
+use ward_net::client::{Egress, HttpClient};
+use ward_net::http::Body;
+use ward_net::lists::RevocationLists;
+use ward_net::server::{Handler, Peer, Running, Server};
+use ward_net::tls::TlsReload;
+use ward_respond::Responder;
+use ward_store::bus::LocalBus;
+use ward_store::vault::{FileVault, Unlock, create_key_file};
+use ward_store::{Repositories, Store, StoreError};
+use ward_watch::{Ceilings, Detector, Watch};
+
+use crate::paths::Paths;
+
+/// Time, randomness and bounds, made once.
+#[derive(Clone)]
+pub struct System {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// Bounds.
+    pub limits: Arc<Limits>,
+}
+
+/// The machine's clock and randomness, and the shipped bounds.
+pub fn system() -> System {
+    System {
+        clock: Arc::new(SystemClock),
+        rng: Arc::new(SystemRng),
+        limits: Arc::new(Limits::default()),
+    }
+}
+
+/// Opens a vault under a key file that exists.
+pub fn open_vault_with_key_file(
+    dir: &Path,
+    key_file: &Path,
+    system: &System,
+) -> Result<Arc<FileVault>, StoreError> {
+    FileVault::open(dir, &Unlock::KeyFile(key_file.to_path_buf()), system.rng.clone())
+}
+
+/// Opens a vault under a key file; makes the key file if it is missing.
+pub fn open_or_make_vault(
+    dir: &Path,
+    key_file: &Path,
+    system: &System,
+) -> Result<Arc<FileVault>, StoreError> {
+    if !key_file.exists() {
+        create_key_file(key_file, &*system.rng)?;
+    }
+    open_vault_with_key_file(dir, key_file, system)
+}
+
+/// What one Ward is made of.
+pub struct HouseConfig {
+    /// The one tenant.
+    pub tenant: TenantId,
+    /// Public origin, `https://host:port`.
+    pub origin: String,
+    /// FHIR base of the server behind Ward.
+    pub upstream: String,
+    /// Trust communities that it serves.
+    pub communities: Vec<ServedCommunity>,
+    /// Everything that can be granted.
+    pub scopes: ScopeSet,
+    /// What detection takes for normal.
+    pub ceilings: Ceilings,
+    /// Which addresses Ward may call.
+    pub egress: Egress,
+    /// Certificate and key of the listener.
+    pub tls: Arc<TlsReload>,
+}
+
+impl HouseConfig {
+    /// Public FHIR base.
+    pub fn fhir_base(&self) -> String {
+        format!("{}/{}/fhir", self.origin, self.tenant)
+    }
+
+    /// Public base of the token and registration endpoints.
+    pub fn oauth_base(&self) -> String {
+        format!("{}/{}/oauth", self.origin, self.tenant)
+    }
+}
+
+/// Why a Ward did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum HouseError {
+    /// The store did not open.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// The log did not open.
+    #[error("log: {0}")]
+    Log(#[from] LogError),
+    /// The log took no entry.
+    #[error("log: {0}")]
+    Sink(#[from] ward_core::SinkError),
+    /// The issuer refused its configuration.
+    #[error("issuer: {0}")]
+    Issuer(#[from] ward_issuer::IssuerError),
+    /// The gateway refused its configuration.
+    #[error("gateway: {0}")]
+    Gateway(#[from] ward_gateway::GatewayError),
+    /// A key is not usable.
+    #[error("keys: {0}")]
+    Crypto(#[from] ward_core::crypto::CryptoError),
+    /// Detection or response could not read the log back.
+    #[error("the log could not be read back: {0}")]
+    History(String),
+    /// A file or socket could not be used.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The TLS configuration is not usable.
+    #[error("TLS: {0}")]
+    Tls(#[from] ward_net::tls::TlsError),
+}
+
+/// A running Ward.
+pub struct House {
+    /// The operator's commands.
+    pub admin: Arc<Admin>,
+    /// The log.
+    pub log: Arc<Log>,
+    /// News of what became durable.
+    pub bus: Arc<dyn Bus>,
+    /// Keys.
+    pub vault: Arc<FileVault>,
+    /// State.
+    pub repositories: Repositories,
+    server: Running,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl House {
+    /// Wakes the rooms from the lowest floor up; serves only when all stand.
+    pub async fn open(
+        paths: &Paths,
+        vault: Arc<FileVault>,
+        config: HouseConfig,
+        listener: TcpListener,
+        system: &System,
+    ) -> Result<Self, HouseError> {
+        let System { clock, rng, limits } = system.clone();
+        let keys: Arc<dyn KeyVault> = vault.clone();
+        let store =
+            Store::open(&paths.store(), keys.clone(), clock.clone(), rng.clone(), &limits)?;
+        let repositories = store.repositories();
+
+        let bus: Arc<dyn Bus> = Arc::new(LocalBus::new(&limits));
+        let log = Log::open(LogOptions {
+            disk: Arc::new(RealDisk::new(paths.log())),
+            origin: origin_of(node_id(&vault, system)?),
+            signing_key: signing_key(&vault, system)?,
+            vault: keys.clone(),
+            bus: bus.clone(),
+            clock: clock.clone(),
+            rng: rng.clone(),
+            limits: limits.clone(),
+        })?;
+        log.attach_outbox(repositories.outbox.clone()).await?;
+        let sink: Arc<dyn EventSink> = log.clone();
+        let key_path = paths.verifier_key();
+        fs::write(&key_path, format!("{}\n", log.verifier_key()))
+            .map_err(|source| HouseError::File { path: key_path.display().to_string(), source })?;
+
+        let http = HttpClient::new(
+            config.egress.clone(),
+            ward_net::tls::client_config([])?,
+            limits.clone(),
+        );
+        let lists = RevocationLists::new(http.clone(), clock.clone(), limits.clone());
+        let issuer = Arc::new(Issuer::new(
+            IssuerConfig {
+                tenant: config.tenant.clone(),
+                fhir_base: config.fhir_base(),
+                oauth_base: config.oauth_base(),
+                scopes_supported: config.scopes.clone(),
+                communities: config.communities.clone(),
+                limits: limits.clone(),
+            },
+            IssuerDeps {
+                repositories: repositories.clone(),
+                sink: sink.clone(),
+                vault: keys.clone(),
+                paths: Arc::new(lists.clone()),
+                clock: clock.clone(),
+                rng: rng.clone(),
+            },
+        )?);
+        let gateway = Arc::new(Gateway::new(
+            GatewayConfig {
+                tenant: config.tenant.clone(),
+                fhir_base: config.fhir_base(),
+                upstream_base: config.upstream.clone(),
+                token_endpoint: Some(issuer.token_endpoint().to_owned()),
+                registration_endpoint: Some(issuer.registration_endpoint().to_owned()),
+            },
+            GatewayDeps {
+                resolve: issuer.clone(),
+                rosters: repositories.rosters.clone(),
+                sink: sink.clone(),
+                vault: keys,
+                http,
+                clock: clock.clone(),
+                rng: rng.clone(),
+                limits: limits.clone(),
+            },
+        )?);
+        let admin = Arc::new(Admin::new(
+            config.tenant.clone(),
+            Deps {
+                store: repositories.clone(),
+                sink: sink.clone(),
+                lists,
+                clock: clock.clone(),
+                rng: rng.clone(),
+            },
+        ));
+
+        let started = Event::new(
+            EventKind::LogStarted,
+            "started",
+            config.tenant.clone(),
+            clock.now(),
+            CorrelationId::new(&*clock, &*rng),
+        );
+        sink.record(vec![started]).await?;
+
+        let history: Arc<dyn History> = Arc::new(LogHistory(log.clone()));
+        let detector = Detector::new(config.ceilings, limits.watch_clients);
+        let watch =
+            Watch::start(detector, &*bus, history.clone(), sink.clone(), clock.clone(), rng.clone())
+                .await
+                .map_err(HouseError::History)?;
+        let responder = Responder::new(
+            repositories.incidents.clone(),
+            admin.clone(),
+            sink,
+            clock.clone(),
+            rng.clone(),
+        );
+        let findings = responder.follow(&*bus, history).await.map_err(HouseError::History)?;
+        let tasks = vec![tokio::spawn(watch.run()), tokio::spawn(responder.run(findings))];
+
+        let front = Arc::new(Front { issuer, gateway });
+        let server = Server::start(listener, Some(config.tls), front, limits)
+            .map_err(|source| HouseError::File { path: "listener".to_owned(), source })?;
+        Ok(Self { admin, log, bus, vault, repositories, server, tasks })
+    }
+
+    /// The address that Ward listens on.
+    pub const fn address(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Drains, writes the last checkpoint and ends.
+    pub async fn close(self) {
+        self.server.shutdown(Duration::from_secs(5)).await;
+        for task in self.tasks {
+            task.abort();
+        }
+        self.log.close().await;
+    }
+}
+
+/// One listener, two rooms: what the issuer owns by path is its, the rest is the gateway's.
+struct Front {
+    issuer: Arc<Issuer>,
+    gateway: Arc<Gateway>,
+}
+
+impl Handler for Front {
+    fn handle<'a>(
+        &'a self,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> BoxFuture<'a, Response<Body>> {
+        Box::pin(async move {
+            if self.issuer.owns(request.uri().path()) {
+                self.issuer.handle(request, peer).await
+            } else {
+                self.gateway.handle(request, peer).await
+            }
+        })
+    }
+}
+
+/// The log, read back for detection and response.
+struct LogHistory(Arc<Log>);
+
+impl History for LogHistory {
+    fn since(&self, since: Timestamp) -> BoxFuture<'_, Result<Vec<Recorded>, String>> {
+        Box::pin(async move {
+            let reader = self.0.reader().map_err(|e| e.to_string())?;
+            let mut first = reader.size();
+            while first > 0 {
+                let leaf = reader.leaf(first - 1).map_err(|e| e.to_string())?;
+                if leaf.at < since {
+                    break;
+                }
+                first -= 1;
+            }
+            let mut past = Vec::new();
+            for index in first..reader.size() {
+                match reader.event(index).await {
+                    Ok(recorded) => past.push(recorded),
+                    Err(ward_audit::BodyError::Vault(_)) => {}
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+            Ok(past)
+        })
+    }
+}
+
+/// The seed of the log's signing key; made once.
+fn signing_key(vault: &FileVault, system: &System) -> Result<SigningKey, HouseError> {
+    let seed = secret(vault, "log/signing-seed", system)?;
+    Ok(SigningKey::from_seed(&seed)?)
+}
+
+/// The node's id; made once.
+fn node_id(vault: &FileVault, system: &System) -> Result<NodeId, HouseError> {
+    const NAME: &str = "node-id";
+    if let Some(bytes) = vault.get_secret(NAME)?
+        && let Ok(bytes) = <[u8; 16]>::try_from(bytes.expose().as_slice())
+    {
+        return Ok(NodeId::from_bytes(bytes));
+    }
+    let id = NodeId::new(&*system.clock, &*system.rng);
+    vault.put_secret(NAME, &Secret::new(id.as_bytes().to_vec()))?;
+    Ok(id)
+}
+
+fn secret(vault: &FileVault, name: &str, system: &System) -> Result<Secret<[u8; 32]>, HouseError> {
+    if let Some(bytes) = vault.get_secret(name)?
+        && let Ok(bytes) = <[u8; 32]>::try_from(bytes.expose().as_slice())
+    {
+        return Ok(Secret::new(bytes));
+    }
+    let mut seed = [0; 32];
+    system.rng.fill(&mut seed);
+    vault.put_secret(name, &Secret::new(seed.to_vec()))?;
+    Ok(Secret::new(seed))
+}

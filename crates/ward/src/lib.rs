@@ -1,0 +1,55 @@
+//! The program: command line, configuration, wiring. The only place that knows all rooms.
+//!
+//! A library only so that black-box tests can raise a Ward ([`house`]) with a trust community and an
+//! upstream of their own; people use the `ward` command.
+
+mod cli;
+mod demo;
+pub mod house;
+mod log_command;
+pub mod paths;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+use crate::ui::Ui;
+
+/// Usage errors (`sysexits.h`), as clap's own.
+const EXIT_USAGE: u8 = 2;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+        }
+    };
+    let filter = EnvFilter::try_from_env("WARD_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            ui::error(&format!("the runtime did not start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(async {
+        match cli.command {
+            Command::Demo(demo) => demo::run(&demo).await,
+            Command::Log(command) => log_command::run(Ui::new(false), &command).await,
+        }
+    });
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            ui::error(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a person or a script reads: the only place of the program that prints.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+/// Where output goes and how it looks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ui {
+    json: bool,
+    colour: bool,
+}
+
+impl Ui {
+    pub(crate) fn new(json: bool) -> Self {
+        let colour = !json
+            && io::stdout().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none();
+        Self { json, colour }
+    }
+
+    /// Whether one JSON object a line is wanted.
+    pub(crate) const fn json(self) -> bool {
+        self.json
+    }
+
+    /// One line of output. A closed pipe is no error of ours.
+    #[expect(clippy::unused_self, reason = "printing needs the value, so that it is not ambient")]
+    pub(crate) fn line(self, text: &str) {
+        let mut out = io::stdout().lock();
+        let _ = writeln!(out, "{text}");
+        let _ = out.flush();
+    }
+
+    /// Progress for a person: shown while work is going on, gone with the next line.
+    pub(crate) fn progress(self, text: &str) {
+        if self.colour {
+            let mut out = io::stdout().lock();
+            let _ = write!(out, "\r\x1b[2K\x1b[2m… {text}\x1b[0m");
+            let _ = out.flush();
+        }
+    }
+
+    /// Ends a progress line.
+    pub(crate) fn clear(self) {
+        if self.colour {
+            let mut out = io::stdout().lock();
+            let _ = write!(out, "\r\x1b[2K");
+            let _ = out.flush();
+        }
+    }
+
+    pub(crate) fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// An error on standard error: what went wrong, its causes, and the way out if we know one.
+pub(crate) fn error(text: &str) {
+    let mut err = io::stderr().lock();
+    let _ = writeln!(err, "ward: {text}");
+}
