@@ -1,0 +1,71 @@
+//! Discovery (IG §2.1–2.4; CLI-01..07): fetch, validate, and only then believe.
+//!
+//! The endpoints come from the signed part. Refused: redirects, documents over [`MAX_DOCUMENT`], and
+//! whatever `ward_trust::metadata` refuses; the path to an anchor of the community is always checked,
+//! with revocation, and fails closed (CLI-09).
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use ward_trust::{Discovered, metadata};
+
+use crate::error::ClientError;
+use crate::{PartnerClient, registration};
+
+/// Octets of a metadata document (M17).
+pub(crate) const MAX_DOCUMENT: usize = 1024 * 1024;
+
+impl PartnerClient {
+    /// The validated metadata of the server with this FHIR base URL, exactly as the server names it.
+    pub async fn discover(&self, base: &str) -> Result<Discovered, ClientError> {
+        if !base.starts_with("https://") || base.contains(['?', '#', '@']) {
+            return Err(ClientError::Local {
+                what: "a FHIR base is an https URL without user, query or fragment",
+                rule: "CLI-05",
+            });
+        }
+        let community = percent_encode(self.config.community.uri.as_str());
+        let separator = if base.ends_with('/') { "" } else { "/" };
+        let url = format!("{base}{separator}.well-known/udap?community={community}");
+        let request = Request::get(url)
+            .header(http::header::ACCEPT, "application/json")
+            .body(Bytes::new())
+            .map_err(|_| ClientError::Local {
+                what: "the FHIR base is not a URL",
+                rule: "CLI-01",
+            })?;
+        let timeout = self.config.limits.upstream_timeout;
+        let response = self.config.http.send(request, MAX_DOCUMENT, timeout).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Err(ClientError::NoUdap),
+            StatusCode::NO_CONTENT => return Err(ClientError::CommunityNotServed),
+            status if status.is_redirection() => return Err(ClientError::Redirected),
+            _ => return Err(registration::refused(&response)),
+        }
+        let now = self.config.clock.now();
+        let community = &self.config.community;
+        let unproven = metadata::validate(response.body(), base, now, &self.config.limits)
+            .map_err(ClientError::Metadata)?;
+        let urls = unproven.crl_urls(community, now).map_err(ClientError::Metadata)?;
+        let lists = self.config.lists.lists(&urls).await;
+        let found = unproven.prove(community, &lists, now).map_err(ClientError::Metadata)?;
+        for warning in &found.warnings {
+            tracing::warn!(warning, "the server's metadata is odd");
+        }
+        Ok(found)
+    }
+}
+
+/// Everything but RFC 3986's unreserved characters as `%XX`.
+pub(crate) fn percent_encode(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}

@@ -1,0 +1,217 @@
+//! Access tokens by client credentials (IG §4.2, §5.2; CLI-19..24), cached by asserted context.
+//!
+//! A token is used only for the requestor and purpose that were asserted for it: the whole extension
+//! object is part of the cache key (CLI-24). Refused: an answer that is not a bearer token. No
+//! `Authorization` header or secret ever goes to a token endpoint (CLI-20).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use serde_json::Value;
+use ward_core::{Secret, Timestamp};
+use ward_trust::{Discovered, Hl7B2b};
+
+use crate::discovery::{MAX_DOCUMENT, percent_encode};
+use crate::error::ClientError;
+use crate::registration::{Registered, refused};
+use crate::{PartnerClient, Standing};
+
+/// A token with less time left than this is not handed out again.
+const MARGIN: Duration = Duration::from_secs(10);
+/// Tokens held at once.
+const MAX_TOKENS: usize = 1000;
+/// Longest token that is believed.
+const MAX_CHARS: usize = 16 * 1024;
+
+/// A bearer token for one FHIR base and one asserted context. Has no `Debug`: it is a secret.
+#[derive(Clone)]
+pub struct Token {
+    pub(crate) base: String,
+    value: Secret<String>,
+    scope: String,
+    expires: Timestamp,
+}
+
+impl Token {
+    /// The granted scopes.
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    /// When it ends.
+    pub const fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    /// The token itself, for the one header that needs it.
+    pub fn expose(&self) -> &str {
+        self.value.expose()
+    }
+}
+
+/// What a token was issued for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Context {
+    base: String,
+    endpoint: String,
+    client_id: String,
+    scope: String,
+    extensions: String,
+}
+
+/// Tokens by context.
+#[derive(Default)]
+pub(crate) struct Cache(Mutex<BTreeMap<Context, Arc<Token>>>);
+
+impl Cache {
+    fn get(&self, context: &Context, now: Timestamp) -> Option<Arc<Token>> {
+        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.get(context).filter(|token| now.plus(MARGIN) < token.expires).cloned()
+    }
+
+    fn put(&self, context: Context, token: Arc<Token>, now: Timestamp) {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.len() >= MAX_TOKENS {
+            tokens.retain(|_, token| now < token.expires);
+        }
+        if tokens.len() < MAX_TOKENS {
+            tokens.insert(context, token);
+        }
+    }
+
+    fn forget(&self, token: &Token) {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.retain(|_, held| held.expose() != token.expose());
+    }
+}
+
+impl PartnerClient {
+    /// A token for this scope and context: the cached one if it is still good.
+    pub async fn token(
+        &self,
+        server: &Discovered,
+        registered: &Registered,
+        scope: &str,
+        b2b: &Hl7B2b,
+    ) -> Result<Arc<Token>, ClientError> {
+        let context = Context {
+            base: server.base_url.clone(),
+            endpoint: server.token_endpoint.clone(),
+            client_id: registered.client_id.clone(),
+            scope: scope.to_owned(),
+            extensions: b2b.to_extensions().to_string(),
+        };
+        if let Some(token) = self.tokens.get(&context, self.config.clock.now()) {
+            return Ok(token);
+        }
+        let assertion = self.authentication_token(server, registered, b2b)?;
+        let token = Arc::new(self.token_with(server, scope, &assertion).await?);
+        self.tokens.put(context, token.clone(), self.config.clock.now());
+        Ok(token)
+    }
+
+    /// The token was refused: it is not handed out again.
+    pub fn forget(&self, token: &Token) {
+        self.tokens.forget(token);
+    }
+
+    /// A fresh authentication token (CLI-19) with `hl7-b2b` (CLI-22).
+    pub fn authentication_token(
+        &self,
+        server: &Discovered,
+        registered: &Registered,
+        b2b: &Hl7B2b,
+    ) -> Result<String, ClientError> {
+        if registered.standing == Standing::Cancelled {
+            return Err(ClientError::Local {
+                what: "the registration was cancelled; register again",
+                rule: "CLI-17",
+            });
+        }
+        if !server.extensions_supported.iter().any(|name| name == "hl7-b2b") {
+            return Err(ClientError::NotSupported { what: "hl7-b2b", rule: "CLI-04" });
+        }
+        let community = &self.config.community;
+        let unknown = |p| !community.purposes.contains(p);
+        if b2b.purposes.is_empty() || b2b.purposes.iter().any(unknown) {
+            return Err(ClientError::Local {
+                what: "purpose_of_use must be one or more that the community allows",
+                rule: "B2B-09",
+            });
+        }
+        let organization = b2b.organization_id.as_str();
+        if !community.organization_schemes.iter().any(|scheme| organization.starts_with(scheme)) {
+            return Err(ClientError::Local {
+                what: "organization_id must have a scheme that the community allows",
+                rule: "B2B-08",
+            });
+        }
+        let mut claims = self.claims(&registered.client_id, &server.token_endpoint);
+        claims.insert("extensions".into(), b2b.to_extensions());
+        self.sign(&server.token_algs, claims)
+    }
+
+    /// Asks for a token with a given authentication token; for one-time use, as a server demands.
+    pub async fn token_with(
+        &self,
+        server: &Discovered,
+        scope: &str,
+        assertion: &str,
+    ) -> Result<Token, ClientError> {
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("scope", scope),
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", assertion),
+            ("udap", "1"),
+        ];
+        let body: Vec<String> =
+            form.iter().map(|(name, value)| format!("{name}={}", percent_encode(value))).collect();
+        let request = Request::post(&server.token_endpoint)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header::ACCEPT, "application/json")
+            .body(Bytes::from(body.join("&")))
+            .map_err(|_| ClientError::Answer {
+                what: "the token endpoint is not a URL",
+                rule: "DSC-17",
+            })?;
+        let timeout = self.config.limits.upstream_timeout;
+        let response = self.config.http.send(request, MAX_DOCUMENT, timeout).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            status if status.is_redirection() => return Err(ClientError::Redirected),
+            _ => return Err(refused(&response)),
+        }
+        let now = self.config.clock.now();
+        let mut members = self.object(&response, "TOK-17")?;
+        let answer = |what, rule| Err(ClientError::Answer { what, rule });
+        let bearer = members
+            .get("token_type")
+            .and_then(Value::as_str)
+            .is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
+        if !bearer {
+            return answer("token_type is not Bearer", "M24");
+        }
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+        let value = match members.remove("access_token") {
+            Some(Value::String(value))
+                if (1..=MAX_CHARS).contains(&value.len()) && value.bytes().all(legal) =>
+            {
+                Secret::new(value)
+            }
+            _ => return answer("it has no access_token that fits into a header", "TOK-17"),
+        };
+        // Without `expires_in` the token may end at any time: used, but not again.
+        let life = members.get("expires_in").and_then(Value::as_u64).unwrap_or(0).min(3600);
+        let granted = members.get("scope").and_then(Value::as_str).unwrap_or(scope).to_owned();
+        Ok(Token {
+            base: server.base_url.clone(),
+            value,
+            scope: granted,
+            expires: now.plus(Duration::from_secs(life)),
+        })
+    }
+}

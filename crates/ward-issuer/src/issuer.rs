@@ -1,0 +1,283 @@
+//! The issuer of one tenant: its three endpoints, and the order in which a request is bounded.
+//!
+//! Path, method, media type, declared length and rate are judged before a byte of the body is read,
+//! the body's bound before anything is parsed, and signatures before anything is looked up (REG-26).
+
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Response, header};
+use ward_core::{CorrelationId, Limits, OutboxSeq, TenantId};
+use ward_fhir::ScopeSet;
+use ward_net::http::{Body, BodyError};
+use ward_net::server::Peer;
+use ward_trust::Metadata;
+
+use crate::config::{IssuerConfig, IssuerDeps, ServedCommunity, check_communities, path_of};
+use crate::discovery::{ALGS, Served};
+use crate::errors::{Answer, IssuerError, Refusal};
+use crate::limiter::Limiter;
+use crate::sealed::Sealer;
+use crate::{scopes, wire};
+
+/// The authorization server of one tenant.
+pub struct Issuer {
+    pub(crate) tenant: TenantId,
+    pub(crate) fhir_base: String,
+    pub(crate) registration_endpoint: String,
+    pub(crate) token_endpoint: String,
+    pub(crate) supported: ScopeSet,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) deps: IssuerDeps,
+    pub(crate) sealer: Sealer,
+    discovery_path: String,
+    registration_path: String,
+    token_path: String,
+    served: RwLock<Arc<[Arc<Served>]>>,
+    registrations: Limiter,
+    failures: Limiter,
+}
+
+/// A request that is being answered.
+#[derive(Clone, Copy)]
+pub(crate) struct Exchange {
+    pub(crate) address: IpAddr,
+    pub(crate) correlation: CorrelationId,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Endpoint {
+    Discovery,
+    Registration,
+    Token,
+}
+
+/// Failed token requests of one address a minute, as a multiple of the registrations.
+const FAILURES_PER_REGISTRATION: u32 = 4;
+
+impl Issuer {
+    /// An issuer, or why its configuration cannot be served.
+    pub fn new(config: IssuerConfig, deps: IssuerDeps) -> Result<Self, IssuerError> {
+        let fhir_path = path_of("the FHIR base", &config.fhir_base)?;
+        let oauth_path = path_of("the OAuth base", &config.oauth_base)?;
+        if config.scopes_supported.is_empty() {
+            return Err(IssuerError::Config("at least one scope must be supported".into()));
+        }
+        let per_minute = config.limits.registrations_per_minute;
+        let sealer = Sealer::new(
+            config.tenant.clone(),
+            &config.oauth_base,
+            &config.fhir_base,
+            deps.vault.clone(),
+            &*deps.rng,
+        );
+        let issuer = Self {
+            discovery_path: format!("{fhir_path}/.well-known/udap"),
+            registration_path: format!("{oauth_path}/register"),
+            token_path: format!("{oauth_path}/token"),
+            registration_endpoint: format!("{}/register", config.oauth_base),
+            token_endpoint: format!("{}/token", config.oauth_base),
+            tenant: config.tenant,
+            fhir_base: config.fhir_base,
+            supported: config.scopes_supported,
+            limits: config.limits,
+            deps,
+            sealer,
+            served: RwLock::new(Arc::default()),
+            registrations: Limiter::new(per_minute),
+            failures: Limiter::new(per_minute.saturating_mul(FAILURES_PER_REGISTRATION)),
+        };
+        issuer.serve(config.communities)?;
+        Ok(issuer)
+    }
+
+    /// Serves these communities from now on, without a restart (PKI-16, SMD-10). If they are refused,
+    /// the earlier ones stay.
+    pub fn serve(&self, communities: Vec<ServedCommunity>) -> Result<(), IssuerError> {
+        check_communities(&self.fhir_base, &communities)?;
+        let metadata = self.metadata();
+        metadata.check().map_err(|error| IssuerError::Config(error.to_string()))?;
+        let served = communities
+            .into_iter()
+            .map(|one| Arc::new(Served::new(one, metadata.clone())))
+            .collect();
+        *self.served.write().unwrap_or_else(PoisonError::into_inner) = served;
+        Ok(())
+    }
+
+    pub(crate) fn served(&self) -> Arc<[Arc<Served>]> {
+        self.served.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is published (DSC-05..23). Required is `hl7-b2b`, in every client-credentials request (§8.9).
+    fn metadata(&self) -> Metadata {
+        Metadata {
+            base_url: self.fhir_base.clone(),
+            registration_endpoint: self.registration_endpoint.clone(),
+            token_endpoint: self.token_endpoint.clone(),
+            authorization_endpoint: None,
+            grant_types: vec!["client_credentials".into()],
+            scopes: scopes::advertised(&self.supported),
+            extensions_supported: vec!["hl7-b2b".into()],
+            extensions_required: vec!["hl7-b2b".into()],
+            certifications_supported: Vec::new(),
+            certifications_required: Vec::new(),
+            algs: ALGS.to_vec(),
+        }
+    }
+
+    /// The registration endpoint, as published.
+    pub fn registration_endpoint(&self) -> &str {
+        &self.registration_endpoint
+    }
+
+    /// The token endpoint, as published.
+    pub fn token_endpoint(&self) -> &str {
+        &self.token_endpoint
+    }
+
+    /// Whether the path is one of this issuer's endpoints.
+    pub fn owns(&self, path: &str) -> bool {
+        self.endpoint(path).is_some()
+    }
+
+    fn endpoint(&self, path: &str) -> Option<Endpoint> {
+        [
+            (&self.discovery_path, Endpoint::Discovery),
+            (&self.registration_path, Endpoint::Registration),
+            (&self.token_path, Endpoint::Token),
+        ]
+        .into_iter()
+        .find_map(|(served, endpoint)| (served == path).then_some(endpoint))
+    }
+
+    /// Answers a request from the wire.
+    pub async fn handle(
+        &self,
+        request: Request<hyper::body::Incoming>,
+        peer: Peer,
+    ) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let (limit, time) = (self.limits.auth_body_bytes, self.limits.body_timeout);
+        let body = ward_net::http::read_body(body, limit, time);
+        self.answer(&parts, peer.addr.ip(), body).await.map(ward_net::http::full)
+    }
+
+    /// Answers a request that is wholly in memory.
+    pub async fn respond(&self, request: Request<Bytes>, address: IpAddr) -> Response<Bytes> {
+        let (parts, body) = request.into_parts();
+        let limit = self.limits.auth_body_bytes;
+        let body = async move {
+            if body.len() > limit { Err(BodyError::TooLarge(limit)) } else { Ok(body) }
+        };
+        self.answer(&parts, address, body).await
+    }
+
+    async fn answer(
+        &self,
+        request: &Parts,
+        address: IpAddr,
+        body: impl Future<Output = Result<Bytes, BodyError>>,
+    ) -> Response<Bytes> {
+        let correlation = CorrelationId::new(&*self.deps.clock, &*self.deps.rng);
+        let exchange = Exchange { address, correlation };
+        let response = match self.dispatch(request, exchange, body).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                let rule = refusal.rule.as_ref();
+                tracing::debug!(%correlation, rule, answer = ?refusal.answer, "refused");
+                wire::refusal(&refusal)
+            }
+        };
+        wire::finish(response, correlation)
+    }
+
+    async fn dispatch(
+        &self,
+        request: &Parts,
+        exchange: Exchange,
+        body: impl Future<Output = Result<Bytes, BodyError>>,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let endpoint =
+            self.endpoint(request.uri.path()).ok_or(Refusal::new(Answer::NotFound, "DSC-04"))?;
+        self.admit(endpoint, request, exchange)?;
+        if endpoint == Endpoint::Discovery {
+            return self.discover(request);
+        }
+        let body = body.await.map_err(|error| match error {
+            BodyError::TooLarge(_) => Refusal::new(Answer::TooLarge, "R03"),
+            BodyError::Timeout => Refusal::new(Answer::TooSlow, "T35"),
+            BodyError::Broken => Refusal::new(Answer::InvalidRequest, "R01"),
+        })?;
+        if endpoint == Endpoint::Registration {
+            return self.register(&body, exchange).await;
+        }
+        let answer = self.token(request, &body, exchange).await;
+        if answer.is_err() {
+            // Only failures are counted: an honest client that asks often is not slowed.
+            let _ = self.failures.take(exchange.address, self.deps.clock.now());
+        }
+        answer
+    }
+
+    /// What can be refused before the body is read.
+    fn admit(
+        &self,
+        endpoint: Endpoint,
+        request: &Parts,
+        exchange: Exchange,
+    ) -> Result<(), Refusal> {
+        let now = self.deps.clock.now();
+        let media = wire::media_type(&request.headers);
+        match endpoint {
+            Endpoint::Discovery => {
+                if ![Method::GET, Method::HEAD].contains(&request.method) {
+                    return Err(Refusal::new(Answer::MethodNotAllowed("GET, HEAD"), "DSC-28"));
+                }
+                return Ok(());
+            }
+            Endpoint::Registration => {
+                post_only(request, "REG-01")?;
+                if media.as_deref() != Some("application/json") {
+                    return Err(Refusal::new(Answer::MediaType, "R02"));
+                }
+                self.bound(request)?;
+                self.registrations.take(exchange.address, now)
+            }
+            Endpoint::Token => {
+                post_only(request, "T01")?;
+                if media.as_deref() != Some("application/x-www-form-urlencoded") {
+                    return Err(Refusal::new(Answer::InvalidRequest, "T02"));
+                }
+                self.bound(request)?;
+                self.failures.check(exchange.address, now)
+            }
+        }
+        .map_err(|seconds| Refusal::new(Answer::TooMany(seconds), "P25"))
+    }
+
+    /// A declared length beyond the bound needs no reading.
+    fn bound(&self, request: &Parts) -> Result<(), Refusal> {
+        let declared = request.headers.get(header::CONTENT_LENGTH);
+        let length = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > self.limits.auth_body_bytes as u64) {
+            return Err(Refusal::new(Answer::TooLarge, "R03"));
+        }
+        Ok(())
+    }
+
+    /// An acknowledged change is in the log (rule 4).
+    pub(crate) async fn settle(&self, seq: OutboxSeq) -> Result<(), IssuerError> {
+        Ok(self.deps.sink.settle(seq).await?)
+    }
+}
+
+fn post_only(request: &Parts, rule: &'static str) -> Result<(), Refusal> {
+    if request.method == Method::POST {
+        Ok(())
+    } else {
+        Err(Refusal::new(Answer::MethodNotAllowed("POST"), rule))
+    }
+}

@@ -1,0 +1,338 @@
+//! Dynamic client registration (IG §3; RFC 7591; UDAP DCR; REG-01..29, MOD-01..11, R01–R42, P01–P26).
+//!
+//! Order: bounds and rate → strict JSON → `udap` → JWS → signature → community by chain, with
+//! revocation → claims and parameters → replay → scopes → create, replace or cancel. Before a
+//! community vouches, nothing is written and nothing is fetched for a stranger; a `jti` is burnt only
+//! by its owner (JWT-08). Nothing but the statement counts (REG-03), and nothing named in it is fetched
+//! (REG-17).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+use ward_core::{Actor, ClientId, Event, EventKind, Timestamp, crypto};
+use ward_fhir::ScopeSet;
+use ward_policy::Subject;
+use ward_store::{Expected, Registration, StoreError};
+use ward_trust::{Chain, GrantTypes, Jws, Profile, SoftwareStatement, StatementError, Verified};
+
+use crate::discovery::{ALGS, Served};
+use crate::errors::{Answer, Refusal};
+use crate::issuer::{Exchange, Issuer};
+use crate::scopes::{self, ScopeError};
+use crate::trust::{self, TrustError};
+use crate::wire;
+
+/// Times that a change is decided anew because another one was faster.
+const ATTEMPTS: usize = 4;
+
+/// A statement that a community vouches for.
+struct Vouched {
+    served: Arc<Served>,
+    chain: Chain,
+    jws: Verified,
+    compact: String,
+}
+
+/// What is about to be written.
+struct Change {
+    registration: Registration,
+    expected: Expected,
+    action: &'static str,
+    status: StatusCode,
+    before: Option<Registration>,
+}
+
+impl Issuer {
+    /// Answers a registration request.
+    pub(crate) async fn register(
+        &self,
+        body: &[u8],
+        exchange: Exchange,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let compact = self.envelope(body)?;
+        let jws = Jws::parse(&compact, &self.limits)
+            .and_then(|jws| jws.verify(ALGS))
+            .map_err(StatementError::from)?;
+        let now = self.deps.clock.now();
+        let (served, chain) = trust::community(&jws, &self.served(), &*self.deps.paths)
+            .await
+            .map_err(|error| match error {
+                TrustError::Refused(rule) => {
+                    Refusal::new(Answer::UnapprovedSoftwareStatement, rule)
+                }
+                TrustError::Unavailable(rule) => Refusal::new(Answer::Unavailable, rule),
+            })?;
+        let vouched = Vouched { served, chain, jws, compact };
+        match self.decide(&vouched, now, exchange).await {
+            Err(refusal) if refusal.answer != Answer::Unavailable => {
+                // From here on it is a member who is refused: worth remembering.
+                let event = self.registration_event("refused", &vouched, now, exchange);
+                self.deps.sink.record(vec![event.refused(refusal.rule.clone())]).await?;
+                Err(refusal)
+            }
+            other => other,
+        }
+    }
+
+    /// The members of the request (REG-02): `software_statement`, `udap`, `certifications`.
+    fn envelope(&self, body: &[u8]) -> Result<String, Refusal> {
+        let bad = |rule| Refusal::new(Answer::InvalidClientMetadata, rule);
+        let document = ward_core::json::parse(body, self.limits.json_depth).map_err(|error| {
+            bad(if error == ward_core::json::JsonError::Duplicate { "R04" } else { "R01" })
+        })?;
+        let Value::Object(members) = document else { return Err(bad("R01")) };
+        match members.get("udap") {
+            Some(Value::String(version)) if version == "1" => {}
+            None => return Err(bad("R05")),
+            Some(_) => return Err(bad("R06")),
+        }
+        // Certifications are not supported: any are ignored (CRT-01), but not any shape.
+        match members.get("certifications") {
+            None => {}
+            Some(Value::Array(all)) if all.iter().all(Value::is_string) => {}
+            Some(_) => return Err(bad("REG-02")),
+        }
+        match members.get("software_statement") {
+            Some(Value::String(statement)) => Ok(statement.clone()),
+            _ => Err(Refusal::new(Answer::InvalidSoftwareStatement, "R07")),
+        }
+    }
+
+    async fn decide(
+        &self,
+        vouched: &Vouched,
+        now: Timestamp,
+        exchange: Exchange,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let Vouched { served, jws, .. } = vouched;
+        let statement = SoftwareStatement::validate_for(
+            served.community.profile,
+            jws,
+            &self.registration_endpoint,
+            now,
+            &self.limits,
+        )?;
+        self.not_revoked_here(vouched)?;
+        self.claim(served, statement.iss.as_str(), &statement.jti, statement.exp)
+            .await?
+            .then_some(())
+            .ok_or(Refusal::new(Answer::InvalidSoftwareStatement, "R37"))?;
+        match statement.grant_types {
+            GrantTypes::AuthorizationCode { .. } => {
+                return Err(Refusal::new(Answer::GrantTypeNotServed, "REG-12"));
+            }
+            GrantTypes::ClientCredentials | GrantTypes::Cancel => {}
+        }
+        for _ in 0..ATTEMPTS {
+            let change = self.change(vouched, &statement, now).await?;
+            match self.write(vouched, &change, now, exchange).await {
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+                Ok(()) => return Ok(answer(&change)),
+            }
+        }
+        tracing::warn!("a registration lost every race; the client may try again");
+        Err(Refusal::new(Answer::Unavailable, "REG-27"))
+    }
+
+    /// A certificate that an operator revoked here stays revoked, whatever its community says.
+    fn not_revoked_here(&self, vouched: &Vouched) -> Result<(), Refusal> {
+        for certificate in &vouched.chain.certificates {
+            let subject = Subject::Certificate(certificate.thumbprint());
+            if self.deps.repositories.epochs.current(&self.tenant, &subject) > 0 {
+                return Err(Refusal::new(Answer::UnapprovedSoftwareStatement, "X10"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims (community, `iss`, `jti`) until no JWT with it can be accepted any more (JWT-07, JWT-08).
+    /// `false` if it was claimed before.
+    pub(crate) async fn claim(
+        &self,
+        served: &Served,
+        iss: &str,
+        jti: &str,
+        exp: Timestamp,
+    ) -> Result<bool, Refusal> {
+        let mut hashed = Vec::new();
+        for part in [served.community.uri.as_str(), iss, jti] {
+            hashed.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            hashed.extend_from_slice(part.as_bytes());
+        }
+        let key = crypto::sha256(&[b"ward replay/1", &hashed]);
+        // A JWT is accepted up to and including its last second, so it is remembered beyond it.
+        let until = exp.plus(self.limits.clock_skew).plus(Duration::from_secs(1));
+        Ok(self.deps.repositories.replays.claim(&self.tenant, key, until).await?)
+    }
+
+    /// The registration as it shall be, from the statement and what is registered now.
+    async fn change(
+        &self,
+        vouched: &Vouched,
+        statement: &SoftwareStatement,
+        now: Timestamp,
+    ) -> Result<Change, Refusal> {
+        let Vouched { served, jws, compact, .. } = vouched;
+        let community = &served.community;
+        let registrations = &self.deps.repositories.registrations;
+        let before = registrations.by_uri(&self.tenant, &community.uri, &statement.iss).await?;
+        let expected = before.as_ref().map_or(Expected::Absent, |old| Expected::Client(old.client));
+        let live = before.filter(|old| !old.cancelled);
+        let cancel = statement.grant_types == GrantTypes::Cancel;
+        let (action, status) = match (&live, cancel) {
+            (None, true) => return Err(Refusal::new(Answer::InvalidClientMetadata, "P20")),
+            (None, false) => ("registered", StatusCode::CREATED),
+            (Some(_), true) => ("cancelled", StatusCode::OK),
+            (Some(_), false) => ("modified", StatusCode::OK),
+        };
+        let client = live.as_ref().map_or_else(
+            // A new id also after a cancellation: the old one stays dead (P24).
+            || ClientId::new(&*self.deps.clock, &*self.deps.rng),
+            |old| old.client,
+        );
+        let mut parameters = statement.parameters();
+        let scopes = if cancel {
+            parameters = Map::from_iter([("grant_types".to_owned(), json!([]))]);
+            String::new()
+        } else {
+            let granted = self.registered_scopes(statement, community.profile)?.to_string();
+            parameters.insert("scope".to_owned(), json!(granted));
+            granted
+        };
+        let registration = Registration {
+            tenant: self.tenant.clone(),
+            client,
+            community: community.uri.clone(),
+            uri: statement.iss.clone(),
+            client_name: statement.client_name.clone(),
+            grant_types: statement.grant_types.values().iter().map(|v| (*v).to_owned()).collect(),
+            scopes,
+            contacts: statement.contacts.clone(),
+            certificate: jws.leaf().der().to_vec(),
+            thumbprint: jws.leaf().thumbprint(),
+            statement: compact.clone(),
+            registered: live.as_ref().map_or(now, |old| old.registered),
+            updated: now,
+            cancelled: cancel,
+            json: Value::Object(parameters).to_string(),
+        };
+        Ok(Change { registration, expected, action, status, before: live })
+    }
+
+    /// The granted part of what the statement asks for (REG-19, REG-20).
+    fn registered_scopes(
+        &self,
+        statement: &SoftwareStatement,
+        profile: Profile,
+    ) -> Result<ScopeSet, Refusal> {
+        let bad = |rule| Refusal::new(Answer::InvalidClientMetadata, rule);
+        if statement.scope.is_empty() {
+            // Only a STU1 community gets here without one.
+            return match profile {
+                Profile::Stu1 => Ok(self.supported.clone()),
+                Profile::Stu2 => Err(bad("P15")),
+            };
+        }
+        scopes::grant(&statement.scope, &self.supported, &self.supported).map_err(|error| {
+            match error {
+                ScopeError::Wildcard => bad("P16"),
+                ScopeError::Nothing => bad("P17"),
+            }
+        })
+    }
+
+    async fn write(
+        &self,
+        vouched: &Vouched,
+        change: &Change,
+        now: Timestamp,
+        exchange: Exchange,
+    ) -> Result<(), StoreError> {
+        let Change { registration, expected, action, before, .. } = change;
+        let repositories = &self.deps.repositories;
+        let shrinks = !registration.cancelled
+            && before.as_ref().is_some_and(|old| {
+                !ScopeSet::parse(&registration.scopes).0.contains(&ScopeSet::parse(&old.scopes).0)
+            });
+        let mut event = self
+            .registration_event(action, vouched, now, exchange)
+            .with("client_uri", registration.uri.as_str())
+            .with("scope", registration.scopes.as_str());
+        event.actor.client = Some(registration.client);
+        if let Some(old) = before {
+            event = event
+                .with("scope_before", old.scopes.as_str())
+                .with("thumbprint_before", old.thumbprint.to_string());
+        }
+        // MOD-10. Tokens of the wider scope end before the change, so that a crash between the two
+        // leaves none, and again after it, so that none escapes that was asked for in between. A
+        // cancellation ends them in its own transaction.
+        if shrinks {
+            self.end_tokens(registration, now, exchange).await?;
+        }
+        let mut seq =
+            repositories.registrations.put(registration.clone(), *expected, event).await?;
+        if shrinks {
+            seq = self.end_tokens(registration, now, exchange).await?;
+        }
+        self.settle(seq).await.map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    async fn end_tokens(
+        &self,
+        registration: &Registration,
+        now: Timestamp,
+        exchange: Exchange,
+    ) -> Result<ward_core::OutboxSeq, StoreError> {
+        let tenant = self.tenant.clone();
+        let mut event =
+            Event::new(EventKind::Revocation, "narrowed", tenant, now, exchange.correlation);
+        event.actor.client = Some(registration.client);
+        event.actor.community = Some(registration.community.clone());
+        let subjects = [Subject::Client(registration.client)];
+        self.deps.repositories.epochs.bump(&self.tenant, &subjects, event).await
+    }
+
+    fn registration_event(
+        &self,
+        action: &'static str,
+        vouched: &Vouched,
+        now: Timestamp,
+        exchange: Exchange,
+    ) -> Event {
+        let tenant = self.tenant.clone();
+        let mut event =
+            Event::new(EventKind::Registration, action, tenant, now, exchange.correlation);
+        event.actor =
+            Actor { community: Some(vouched.served.community.uri.clone()), ..Actor::default() };
+        event.with("thumbprint", vouched.jws.leaf().thumbprint().to_string())
+    }
+}
+
+/// REG-22, REG-23, REG-25, MOD-07: the parameters as assigned, nothing empty, no secret.
+fn answer(change: &Change) -> Response<Bytes> {
+    let registration = &change.registration;
+    let mut members = match serde_json::from_str(&registration.json) {
+        Ok(Value::Object(members)) => members,
+        _ => Map::new(),
+    };
+    members.insert("client_id".to_owned(), json!(registration.client.to_string()));
+    members.insert("software_statement".to_owned(), json!(registration.statement));
+    wire::json(change.status, &Value::Object(members))
+}
+
+impl From<StatementError> for Refusal {
+    fn from(error: StatementError) -> Self {
+        let answer = match error {
+            StatementError::Statement(_) => Answer::InvalidSoftwareStatement,
+            StatementError::Unapproved(_) => Answer::UnapprovedSoftwareStatement,
+            StatementError::Metadata(_) => Answer::InvalidClientMetadata,
+            StatementError::RedirectUri(_) => Answer::InvalidRedirectUri,
+        };
+        Self::new(answer, error.fault().rule)
+    }
+}

@@ -1,0 +1,519 @@
+//! `udap.md` §7.1–7.3: each row with its id, the exact status and code, and that nothing was written.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use rcgen::KeyUsagePurpose;
+
+use super::pki::{Leaf, OTHER_URI, RSA_URI, SECOND_URI};
+use super::*;
+
+const STATEMENT: &str = "invalid_software_statement";
+const UNAPPROVED: &str = "unapproved_software_statement";
+const METADATA: &str = "invalid_client_metadata";
+const REDIRECT: &str = "invalid_redirect_uri";
+
+type Claims = Map<String, Value>;
+
+async fn nothing_registered(world: &World, id: &str) {
+    let tenant = TenantId::default_tenant();
+    let registrations = &world.issuer.deps.repositories.registrations;
+    assert!(registrations.list(&tenant, None, 10).await.unwrap().is_empty(), "{id}");
+}
+
+fn set(name: &'static str, value: Value) -> Box<dyn Fn(&mut Claims)> {
+    Box::new(move |claims| {
+        claims.insert(name.into(), value.clone());
+    })
+}
+
+fn without(name: &'static str) -> Box<dyn Fn(&mut Claims)> {
+    Box::new(move |claims| {
+        claims.remove(name);
+    })
+}
+
+fn code_flow(change: impl Fn(&mut Claims) + 'static) -> Box<dyn Fn(&mut Claims)> {
+    Box::new(move |claims| {
+        claims.insert("grant_types".into(), json!(["authorization_code"]));
+        claims.insert("response_types".into(), json!(["code"]));
+        claims.insert("redirect_uris".into(), json!(["https://partner.test/callback"]));
+        claims.insert("logo_uri".into(), json!("https://partner.test/logo.png"));
+        change(claims);
+    })
+}
+
+#[tokio::test]
+async fn statements_with_bad_claims_or_parameters_are_refused() {
+    let iso = |uri: &'static str| -> Box<dyn Fn(&mut Claims)> {
+        Box::new(move |claims| {
+            claims.insert("iss".into(), json!(uri));
+            claims.insert("sub".into(), json!(uri));
+        })
+    };
+    let span = |iat: i64, exp: i64| -> Box<dyn Fn(&mut Claims)> {
+        Box::new(move |claims| {
+            claims.insert("iat".into(), json!(START + iat));
+            claims.insert("exp".into(), json!(START + exp));
+        })
+    };
+    let redirect = |uris: Value| {
+        code_flow(move |claims| {
+            claims.insert("redirect_uris".into(), uris.clone());
+        })
+    };
+    let rows: Vec<(&str, Box<dyn Fn(&mut Claims)>, &str)> = vec![
+        ("R25 missing", without("iss"), STATEMENT),
+        ("R25 number", set("iss", json!(1)), STATEMENT),
+        ("R25 array", set("iss", json!([CLIENT_URI])), STATEMENT),
+        ("R26", iso("invalid_iss"), STATEMENT),
+        ("R26 of another member", iso(OTHER_URI), STATEMENT),
+        ("R27 slash", iso("https://partner.test/app/"), STATEMENT),
+        ("R27 case", iso("https://PARTNER.test/app"), STATEMENT),
+        ("R27 port", iso("https://partner.test:443/app"), STATEMENT),
+        ("R27 percent", iso("https://partner.test/%61pp"), STATEMENT),
+        ("R29 missing", without("sub"), STATEMENT),
+        ("R29 differs", set("sub", json!(SECOND_URI)), STATEMENT),
+        ("R30 missing", without("aud"), STATEMENT),
+        ("R30 token endpoint", set("aud", json!(TOKEN)), STATEMENT),
+        ("R30 FHIR base", set("aud", json!(SERVER_URI)), STATEMENT),
+        ("R30 http", set("aud", json!(REGISTER.replace("https", "http"))), STATEMENT),
+        ("R30 query", set("aud", json!(format!("{REGISTER}?a"))), STATEMENT),
+        ("R30 slash", set("aud", json!(format!("{REGISTER}/"))), STATEMENT),
+        ("R30 array without ours", set("aud", json!(["https://x.test/register"])), STATEMENT),
+        ("R30 empty array", set("aud", json!([])), STATEMENT),
+        ("R42 other AS", set("aud", json!("https://as2.test/oauth/register")), STATEMENT),
+        ("R31 missing", without("exp"), STATEMENT),
+        ("R31 string", set("exp", json!("1800000300")), STATEMENT),
+        ("R31 float", set("exp", json!(1_800_000_300.5)), STATEMENT),
+        ("R31 negative", set("exp", json!(-1)), STATEMENT),
+        ("R31 milliseconds", set("exp", json!(1_800_000_300_000_i64)), STATEMENT),
+        ("R31 2^63", set("exp", json!(9_223_372_036_854_775_808_u64)), STATEMENT),
+        ("R32", span(-400, -100), STATEMENT),
+        ("R33 301 s", span(0, 301), STATEMENT),
+        ("R33 a year", span(0, 365 * 86_400), STATEMENT),
+        ("R34 missing", without("iat"), STATEMENT),
+        ("R34 future", span(61, 300), STATEMENT),
+        ("R34 after exp", span(40, 30), STATEMENT),
+        ("R35", set("nbf", json!(START + 120)), STATEMENT),
+        ("R36 missing", without("jti"), STATEMENT),
+        ("R36 number", set("jti", json!(7)), STATEMENT),
+        ("R36 empty", set("jti", json!("")), STATEMENT),
+        ("R36 long", set("jti", json!("j".repeat(257))), STATEMENT),
+        ("P02 missing", without("client_name"), METADATA),
+        ("P02 empty", set("client_name", json!("")), METADATA),
+        ("P02 10 kB", set("client_name", json!("n".repeat(10_000))), METADATA),
+        ("P02 control", set("client_name", json!("a\u{0}b")), METADATA),
+        ("P02 bidi", set("client_name", json!("a\u{202e}b")), METADATA),
+        ("P03", without("grant_types"), METADATA),
+        ("P04", set("grant_types", json!(["authorization_code", "client_credentials"])), METADATA),
+        ("P05 alone", set("grant_types", json!(["refresh_token"])), METADATA),
+        (
+            "P05 with CC",
+            set("grant_types", json!(["client_credentials", "refresh_token"])),
+            METADATA,
+        ),
+        ("P06 implicit", set("grant_types", json!(["implicit"])), METADATA),
+        ("P06 password", set("grant_types", json!(["password"])), METADATA),
+        (
+            "P06 jwt-bearer",
+            set("grant_types", json!(["urn:ietf:params:oauth:grant-type:jwt-bearer"])),
+            METADATA,
+        ),
+        (
+            "P06 duplicate",
+            set("grant_types", json!(["client_credentials", "client_credentials"])),
+            METADATA,
+        ),
+        ("P06 string", set("grant_types", json!("client_credentials")), METADATA),
+        ("P07 missing", code_flow(|c| drop(c.remove("redirect_uris"))), REDIRECT),
+        ("P07 empty", redirect(json!([])), REDIRECT),
+        ("P08 http", redirect(json!(["http://partner.test/cb"])), REDIRECT),
+        ("P08 scheme", redirect(json!(["myapp://cb"])), REDIRECT),
+        ("P08 javascript", redirect(json!(["javascript:alert(1)"])), REDIRECT),
+        ("P08 relative", redirect(json!(["/cb"])), REDIRECT),
+        ("P08 fragment", redirect(json!(["https://partner.test/cb#x"])), REDIRECT),
+        ("P08 userinfo", redirect(json!(["https://a@partner.test/cb"])), REDIRECT),
+        ("P08 wildcard", redirect(json!(["https://partner.test/*"])), REDIRECT),
+        ("P08 localhost", redirect(json!(["https://localhost/cb"])), REDIRECT),
+        ("P08 many", redirect(json!(vec!["https://partner.test/cb"; 21])), REDIRECT),
+        ("P09", set("redirect_uris", json!(["https://partner.test/cb"])), METADATA),
+        ("P10 with CC", set("response_types", json!(["code"])), METADATA),
+        ("P10 missing", code_flow(|c| drop(c.remove("response_types"))), METADATA),
+        (
+            "P10 token",
+            code_flow(|c| drop(c.insert("response_types".into(), json!(["token"])))),
+            METADATA,
+        ),
+        ("P11 missing", without("contacts"), METADATA),
+        ("P11 empty", set("contacts", json!([])), METADATA),
+        ("P11 https", set("contacts", json!(["https://partner.test"])), METADATA),
+        ("P11 no address", set("contacts", json!(["mailto:"])), METADATA),
+        ("P11 plain", set("contacts", json!(["ops@partner.test"])), METADATA),
+        ("P12 missing", code_flow(|c| drop(c.remove("logo_uri"))), METADATA),
+        ("P12 svg", set("logo_uri", json!("https://partner.test/logo.svg")), METADATA),
+        ("P12 data", set("logo_uri", json!("data:image/png;base64,AA")), METADATA),
+        ("P12 http", set("logo_uri", json!("http://partner.test/logo.png")), METADATA),
+        ("P14 missing", without("token_endpoint_auth_method"), METADATA),
+        ("P14 none", set("token_endpoint_auth_method", json!("none")), METADATA),
+        ("P14 basic", set("token_endpoint_auth_method", json!("client_secret_basic")), METADATA),
+        ("P15 missing", without("scope"), METADATA),
+        ("P15 array", set("scope", json!(["system/Patient.rs"])), METADATA),
+        ("P15 empty", set("scope", json!("")), METADATA),
+        ("P15 tab", set("scope", json!("system/Patient.r\tsystem/Encounter.r")), METADATA),
+        ("P16", set("scope", json!("system/*.rs")), METADATA),
+        ("P16 with others", set("scope", json!("system/Patient.rs system/*.cruds")), METADATA),
+        ("P17 none supported", set("scope", json!("system/Claim.rs nonsense")), METADATA),
+        ("P17 wrong letters", set("scope", json!("system/Patient.d")), METADATA),
+        ("P19 patient", set("scope", json!("patient/*.rs openid launch")), METADATA),
+        ("P20", set("grant_types", json!([])), METADATA),
+        ("REG-12 code flow is not served", code_flow(|_| {}), METADATA),
+    ];
+    let world = World::new();
+    for (id, change, code) in &rows {
+        let mut claims = statement(CLIENT_URI);
+        change(&mut claims);
+        let answer = world.statement(&PKI.client, &claims).await;
+        answer.refuses(id, 400, code);
+    }
+    let code_flow = world.statement(&PKI.client, &{
+        let mut claims = statement(CLIENT_URI);
+        rows.last().unwrap().1(&mut claims);
+        claims
+    });
+    assert!(code_flow.await.text("error_description").contains("client_credentials"));
+    nothing_registered(&world, "after all rows").await;
+    // A member who is refused is remembered, each time, with the rule (REG-14 of the log).
+    let events = world.events().await;
+    assert_eq!(events.len(), rows.len() + 1);
+    assert!(events.iter().all(|event| event.action == "refused" && event.rule.is_some()));
+    assert_eq!(events[0].rule.as_deref(), Some("R25"));
+}
+
+#[tokio::test]
+async fn envelopes_that_are_not_strict_are_refused() {
+    let world = World::new();
+    let good = sign(&PKI.client, &statement(CLIENT_URI));
+    let text = |body: String| post(REGISTER, "application/json", body);
+    let deep = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+    let rows = [
+        ("R01 text", text("nonsense".into()), 400, METADATA),
+        ("R01 array", text("[]".into()), 400, METADATA),
+        ("R01 empty", text(String::new()), 400, METADATA),
+        ("R01 trailing", text(format!("{} x", envelope(&good))), 400, METADATA),
+        ("R01 BOM", text(format!("\u{feff}{}", envelope(&good))), 400, METADATA),
+        ("R01 deep", text(deep), 400, METADATA),
+        ("R01 unclosed", text("[".repeat(10_000)), 400, METADATA),
+        (
+            "R02 form",
+            post(REGISTER, "application/x-www-form-urlencoded", "udap=1"),
+            415,
+            "invalid_request",
+        ),
+        ("R02 text", post(REGISTER, "text/plain", "{}"), 415, "invalid_request"),
+        ("R03", text(" ".repeat(64 * 1024 + 1)), 413, "invalid_request"),
+        (
+            "R04",
+            text(format!(
+                r#"{{"software_statement":"{good}","software_statement":"{good}","udap":"1"}}"#
+            )),
+            400,
+            METADATA,
+        ),
+        ("R05", text(json!({ "software_statement": good }).to_string()), 400, METADATA),
+        (
+            "R06 2",
+            text(json!({ "software_statement": good, "udap": "2" }).to_string()),
+            400,
+            METADATA,
+        ),
+        (
+            "R06 number",
+            text(json!({ "software_statement": good, "udap": 1 }).to_string()),
+            400,
+            METADATA,
+        ),
+        (
+            "R06 true",
+            text(json!({ "software_statement": good, "udap": true }).to_string()),
+            400,
+            METADATA,
+        ),
+        ("R07 missing", text(json!({ "udap": "1" }).to_string()), 400, STATEMENT),
+        (
+            "R07 number",
+            text(json!({ "udap": "1", "software_statement": 1 }).to_string()),
+            400,
+            STATEMENT,
+        ),
+        ("R07 two segments", text(envelope("a.b").to_string()), 400, STATEMENT),
+        ("R07 four segments", text(envelope(&format!("{good}.x")).to_string()), 400, STATEMENT),
+        ("R07 JWE", text(envelope("e30.a.b.c.d").to_string()), 400, STATEMENT),
+        (
+            "REG-02 certifications",
+            text(
+                json!({ "software_statement": good, "udap": "1", "certifications": "x" })
+                    .to_string(),
+            ),
+            400,
+            METADATA,
+        ),
+    ];
+    for (id, request, status, code) in rows {
+        world.send(request).await.refuses(id, status, code);
+    }
+    for method in ["GET", "PUT", "DELETE", "OPTIONS", "HEAD"] {
+        let request = Request::builder().method(method).uri("/default/oauth/register");
+        let answer = world.send(request.body(Bytes::new()).unwrap()).await;
+        answer.refuses("REG-01", 405, "invalid_request");
+        assert_eq!(answer.header("allow"), "POST");
+    }
+    nothing_registered(&world, "after all rows").await;
+    assert!(world.events().await.is_empty(), "junk leaves no trace in the log");
+    // The good statement was not burnt by any of it.
+    assert_eq!(world.register(&envelope(&good)).await.status, 201);
+}
+
+#[tokio::test]
+async fn statements_that_are_not_soundly_signed_are_refused() {
+    let world = World::new();
+    let member = &PKI.client;
+    let payload = Value::Object(statement(CLIENT_URI)).to_string();
+    let x5c = member.identity.x5c();
+    let others = PKI.other.identity.x5c();
+    let entry = x5c[0].as_str().unwrap().to_owned();
+    let der = STANDARD.decode(&entry).unwrap();
+    let es256 = jws_header(member, Alg::Es256);
+    let raw = |header: &Value| sign_raw(member, header, &payload);
+    let with = |name: &str, value: Value| {
+        let mut header = es256.clone();
+        header[name] = value;
+        raw(&header)
+    };
+    let good = raw(&es256);
+    let parts: Vec<&str> = good.split('.').collect();
+    let (head, claims, signature) = (parts[0], parts[1], parts[2]);
+    let unsigned = |alg: &str| {
+        let header = json!({ "alg": alg, "x5c": x5c });
+        format!("{}.{claims}.", URL_SAFE_NO_PAD.encode(header.to_string()))
+    };
+    let flipped = {
+        let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        bytes[5] ^= 1;
+        format!("{head}.{claims}.{}", URL_SAFE_NO_PAD.encode(bytes))
+    };
+    let changed = {
+        let mut other = statement(CLIENT_URI);
+        other.insert("scope".into(), json!("system/Encounter.rs"));
+        format!("{head}.{}.{signature}", URL_SAFE_NO_PAD.encode(Value::Object(other).to_string()))
+    };
+    let hmac = {
+        // Keyed with the certificate, as a verifier that trusts `alg` would do.
+        let header = json!({ "alg": "HS256", "x5c": x5c });
+        let input = format!("{}.{claims}", URL_SAFE_NO_PAD.encode(header.to_string()));
+        let mac = ward_core::crypto::sha256(&[&der, input.as_bytes()]);
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(mac))
+    };
+    let twice = |text: &str| sign_raw(member, &es256, text);
+    let mut long_der = der.clone();
+    long_der.push(0);
+    let victims = json!({ "alg": "ES256", "x5c": [others[0], x5c[0]] });
+    let wrapped: String = entry
+        .as_bytes()
+        .chunks(64)
+        .map(|line| format!("{}\n", String::from_utf8_lossy(line)))
+        .collect();
+    let rows = [
+        ("R08 none", unsigned("none")),
+        ("R08 NONE", unsigned("NoNe")),
+        ("R08 empty signature", format!("{head}.{claims}.")),
+        ("R09", hmac),
+        ("R10 PS256", with("alg", json!("PS256"))),
+        ("R10 EdDSA", with("alg", json!("EdDSA"))),
+        ("R10 RS512", with("alg", json!("RS512"))),
+        ("R11 RS256 with EC key", with("alg", json!("RS256"))),
+        ("R11 ES384 with P-256", with("alg", json!("ES384"))),
+        ("R12", with("alg", json!("es256"))),
+        ("R13 bit", flipped),
+        ("R13 another key", sign_raw(&PKI.other, &es256, &payload)),
+        ("R14", changed),
+        ("R15", sign_raw(member, &victims, &payload)),
+        (
+            "R16 jwk without x5c",
+            raw(&json!({ "alg": "ES256", "jku": "https://evil.test/jwks", "kid": "1" })),
+        ),
+        ("R17 missing", raw(&json!({ "alg": "ES256" }))),
+        ("R17 empty", with("x5c", json!([]))),
+        ("R17 string", with("x5c", json!(entry))),
+        ("R17 number", with("x5c", json!([entry, 1]))),
+        ("R17 null", with("x5c", Value::Null)),
+        ("R18 base64url", with("x5c", json!([URL_SAFE.encode(&der)]))),
+        (
+            "R18 PEM",
+            with(
+                "x5c",
+                json!([format!("-----BEGIN CERTIFICATE-----\n{wrapped}-----END CERTIFICATE-----")]),
+            ),
+        ),
+        ("R18 lines", with("x5c", json!([wrapped]))),
+        ("R18 trailing", with("x5c", json!([STANDARD.encode(&long_der)]))),
+        ("R19", with("x5c", json!([STANDARD.encode(PKI.a.root.der()), x5c[1], x5c[0]]))),
+        ("R20 many", with("x5c", json!(vec![entry.clone(); 11]))),
+        ("R20 large", with("x5c", json!([STANDARD.encode(vec![0x30; 16 * 1024 + 1])]))),
+        ("R21 crit", with("crit", json!(["exp"]))),
+        ("R21 empty crit", with("crit", json!([]))),
+        ("R21 b64", with("b64", json!(false))),
+        ("R22 zeros", format!("{head}.{claims}.{}", URL_SAFE_NO_PAD.encode([0; 64]))),
+        ("R22 short", format!("{head}.{claims}.{}", URL_SAFE_NO_PAD.encode([1; 63]))),
+        ("R23 claim", twice(&payload.replacen('{', r#"{"iss":"https://partner.test/app","#, 1))),
+        ("R24 padding", format!("{good}=")),
+        (
+            "R24 alphabet",
+            format!("{head}.{claims}.{}", signature.replace(['-', '_'], "+"))
+                + if signature.contains(['-', '_']) { "" } else { "+" },
+        ),
+        ("R41 access token", "wat_AQAAAAE".to_owned()),
+        ("JWT-13 typ", with("typ", json!("at+jwt"))),
+        ("JWT-10 payload is an array", twice("[]")),
+    ];
+    for (id, statement) in rows {
+        world.register(&envelope(&statement)).await.refuses(id, 400, STATEMENT);
+    }
+    nothing_registered(&world, "after all rows").await;
+    assert!(world.events().await.is_empty(), "nobody who is not a member fills the log");
+    // R16: keys elsewhere in the header are ignored when `x5c` verifies.
+    let ignored = with("jku", json!("https://evil.test/jwks"));
+    assert_eq!(world.register(&envelope(&ignored)).await.status, 201);
+}
+
+#[tokio::test]
+async fn certificates_that_no_community_vouches_for_are_refused() {
+    let world = World::new();
+    let leaf = |change: &dyn Fn(&mut Leaf<'static>)| {
+        let mut leaf = Leaf::default();
+        change(&mut leaf);
+        PKI.a.issue(&leaf)
+    };
+    let rows = [
+        ("X01", leaf(&|l| l.not_after = -60)),
+        ("X02", leaf(&|l| l.not_before = 60)),
+        ("X06", PKI.stranger.issue(&Leaf::default())),
+        ("X33", leaf(&|l| l.usage = KeyUsagePurpose::KeyEncipherment)),
+        ("X38, R28", leaf(&|l| l.uris = &[])),
+        (
+            "X39",
+            leaf(&|l| {
+                l.uris = &[];
+                l.dns = Some("partner.test");
+            }),
+        ),
+    ];
+    for (id, member) in rows {
+        let answer = world.statement(&member, &statement(CLIENT_URI)).await;
+        answer.refuses(id, 400, UNAPPROVED);
+    }
+    // X07: the stranger's root in `x5c` is no anchor.
+    let stranger = PKI.stranger.issue(&Leaf::default());
+    let mut header = jws_header(&stranger, Alg::Es256);
+    header["x5c"].as_array_mut().unwrap().push(json!(STANDARD.encode(PKI.stranger.root.der())));
+    let payload = Value::Object(statement(CLIENT_URI)).to_string();
+    let compact = sign_raw(&stranger, &header, &payload);
+    world.register(&envelope(&compact)).await.refuses("X07", 400, UNAPPROVED);
+    // X26: without the intermediate there is no path.
+    let header = json!({ "alg": "ES256", "x5c": [PKI.client.identity.x5c()[0]] });
+    let compact = sign_raw(&PKI.client, &header, &payload);
+    world.register(&envelope(&compact)).await.refuses("X26", 400, UNAPPROVED);
+    // X10, X12: revoked leaf and intermediate.
+    for (id, serial) in [("X10", PKI.client.serial), ("X12", 2)] {
+        *world.paths.revoked.lock().unwrap() = vec![serial];
+        let answer = world.statement(&PKI.client, &statement(CLIENT_URI)).await;
+        answer.refuses(id, 400, UNAPPROVED);
+    }
+    world.paths.revoked.lock().unwrap().clear();
+    // X14, X15: lists out of reach or out of date are no verdict on the certificate.
+    world.paths.outage.store(true, Ordering::SeqCst);
+    let answer = world.statement(&PKI.client, &statement(CLIENT_URI)).await;
+    answer.refuses("X14", 503, "temporarily_unavailable");
+    assert_eq!(answer.header("retry-after"), "5", "T36");
+    world.paths.outage.store(false, Ordering::SeqCst);
+    world.paths.next_update.store(60, Ordering::SeqCst);
+    world.clock.advance(Duration::from_secs(61));
+    let answer = world.statement(&PKI.client, &statement(CLIENT_URI)).await;
+    answer.refuses("X15: new registrations stop", 503, "temporarily_unavailable");
+    nothing_registered(&world, "after all rows").await;
+    world.paths.next_update.store(86_400, Ordering::SeqCst);
+    assert_eq!(world.statement(&PKI.client, &statement(CLIENT_URI)).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_registration_is_answered_with_what_was_assigned() {
+    let world = World::new();
+    let mut claims = statement(CLIENT_URI);
+    claims.insert("scope".into(), json!("system/Patient.rs system/Claim.rs system/Encounter.read"));
+    claims
+        .insert("logo_uri".into(), json!("http://169.254.169.254/logo".replace("http:", "https:")));
+    claims.insert("aud".into(), json!(["https://other.test/register", REGISTER]));
+    claims.insert("jwks".into(), json!({ "keys": [] }));
+    let compact = sign(&PKI.client, &claims);
+    let mut body = envelope(&compact);
+    body["client_name"] = json!("evil");
+    body["redirect_uris"] = json!(["https://evil.test"]);
+    body["scope"] = json!("system/*.cruds");
+    let answer = world.register(&body).await;
+    assert_eq!(answer.status, 201, "REG-22, P01, P13, P18: {answer:?}");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(answer.text("software_statement"), compact, "REG-22: byte for byte");
+    assert_eq!(answer.text("client_name"), "Partner", "REG-03");
+    assert_eq!(answer.text("scope"), "system/Encounter.rs system/Patient.rs", "P18");
+    assert_eq!(answer.body["grant_types"], json!(["client_credentials"]));
+    assert_eq!(answer.text("token_endpoint_auth_method"), "private_key_jwt");
+    let names: BTreeSet<&str> =
+        answer.body.as_object().unwrap().keys().map(String::as_str).collect();
+    for absent in [
+        "iss",
+        "sub",
+        "aud",
+        "exp",
+        "iat",
+        "jti",
+        "client_secret",
+        "registration_access_token",
+        "jwks",
+        "redirect_uris",
+    ] {
+        assert!(!names.contains(absent), "REG-23, REG-25: {absent}");
+    }
+    assert!(answer.body.as_object().unwrap().values().all(|v| !v.is_null() && *v != json!("")));
+    let events = world.events().await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].action, "registered");
+    assert_eq!(events[0].actor.client.unwrap().to_string(), answer.text("client_id"));
+    assert_eq!(events[0].actor.community, Some(PKI.a.uri()));
+}
+
+#[tokio::test]
+async fn every_algorithm_that_is_published_registers() {
+    let world = World::new();
+    for alg in [Alg::Rs256, Alg::Rs384] {
+        let claims = Value::Object(statement(RSA_URI));
+        let compact = PKI.rsa.identity.sign(alg, &claims).unwrap();
+        let answer = world.register(&envelope(&compact)).await;
+        assert!([200, 201].contains(&answer.status), "{alg:?} {answer:?}");
+    }
+    assert_eq!(world.statement(&PKI.client, &statement(CLIENT_URI)).await.status, 201, "ES256");
+}
+
+#[tokio::test]
+async fn a_flood_is_slowed_before_any_signature_is_checked() {
+    let limits = Limits { registrations_per_minute: 3, ..Limits::default() };
+    let world = World::with(SCOPES, limits);
+    for _ in 0..3 {
+        assert_eq!(world.register(&json!({})).await.status, 400);
+    }
+    let answer = world.statement(&PKI.client, &statement(CLIENT_URI)).await;
+    answer.refuses("P25", 429, "temporarily_unavailable");
+    assert_eq!(answer.header("retry-after"), "60");
+    world.clock.advance(Duration::from_mins(1));
+    assert_eq!(world.statement(&PKI.client, &statement(CLIENT_URI)).await.status, 201);
+}

@@ -1,0 +1,337 @@
+//! The token endpoint: client credentials with `hl7-b2b` (IG §4.2, §5.2; JCA; CAG; TOK-01..24,
+//! B2B-01..21, T01–T20, T28–T36, B01–B28).
+//!
+//! Order: form → header and secrets → `grant_type` → assertion type, `udap` → JWS and signature
+//! (`invalid_request`) → claims → client → path to the community of its registration, with
+//! revocation, anew each time (PKI-17) → the registered URI in the certificate (TOK-08) → replay →
+//! grant → `hl7-b2b` → scopes. Never issued: a refresh token, a token wider than the registration, a
+//! token that outlives the certificate, a token whose event is not in the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Response, StatusCode, header};
+use serde_json::json;
+use ward_core::{Actor, ClientId, Event, EventKind, GrantId, Purpose, Timestamp, TokenId};
+use ward_fhir::ScopeSet;
+use ward_policy::{Grant, Subject};
+use ward_store::Registration;
+use ward_trust::{AssertionError, AuthenticationToken, B2bError, Chain, Hl7B2b, Jws, Profile};
+
+use crate::discovery::{ALGS, Served};
+use crate::errors::{Answer, Refusal};
+use crate::form::{Form, FormError};
+use crate::issuer::{Exchange, Issuer};
+use crate::scopes;
+use crate::sealed::{Claims, KeyBinding};
+use crate::trust::{self, TrustError};
+use crate::wire;
+
+/// RFC 7523 §2.2.
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Grants that the IG knows; the second and third are for clients registered with the code flow.
+const KNOWN_GRANTS: [&str; 3] = ["client_credentials", "authorization_code", "refresh_token"];
+
+fn refuse<T>(answer: Answer, rule: &'static str) -> Result<T, Refusal> {
+    Err(Refusal::new(answer, rule))
+}
+
+/// A client that has proven who it is.
+struct Authenticated {
+    registration: Registration,
+    served: Arc<Served>,
+    chain: Chain,
+    assertion: AuthenticationToken,
+    b2b: Result<Hl7B2b, B2bError>,
+    /// Epochs of what a grant will hang on, read before anything about it was looked up: whatever is
+    /// revoked in between kills the grant at birth.
+    epochs: Vec<(Subject, u64)>,
+}
+
+impl Issuer {
+    /// Answers a token request.
+    pub(crate) async fn token(
+        &self,
+        request: &Parts,
+        body: &[u8],
+        exchange: Exchange,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let form = Form::parse(body).map_err(|error| {
+            let rule = if error == FormError::Duplicate { "T03" } else { "T02" };
+            Refusal::new(Answer::InvalidRequest, rule)
+        })?;
+        let grant_type = preliminaries(request, &form)?;
+        let now = self.deps.clock.now();
+        let (client, jws) = self.assertion(&form, now)?;
+        let client = self.authenticate(client, jws, now, exchange).await?;
+        match self.grant(&client, grant_type, &form, now).await {
+            Ok(grant) => self.issue(&client, grant, exchange).await,
+            Err(refusal) if refusal.answer == Answer::Unavailable => Err(refusal),
+            Err(refusal) => {
+                let mut event = self.token_event("refused", now, exchange);
+                event.actor.client = Some(client.registration.client);
+                event.actor.community = Some(client.served.community.uri.clone());
+                if let Ok(b2b) = &client.b2b {
+                    event.purposes.clone_from(&b2b.purposes);
+                    event = event.with("organization", b2b.organization_id.as_str());
+                }
+                self.deps.sink.record(vec![event.refused(refusal.rule.clone())]).await?;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The authentication token, by its signature and claims alone: nothing is looked up yet.
+    fn assertion(
+        &self,
+        form: &Form,
+        now: Timestamp,
+    ) -> Result<(AuthenticationToken, ward_trust::Verified), Refusal> {
+        let Some(compact) = form.get("client_assertion") else {
+            return refuse(Answer::InvalidClient, "T04");
+        };
+        if form.get("client_assertion_type") != Some(ASSERTION_TYPE) {
+            return refuse(Answer::InvalidClient, "T05");
+        }
+        if form.get("udap") != Some("1") {
+            return refuse(Answer::InvalidRequest, "T06");
+        }
+        let jws = Jws::parse(compact, &self.limits)
+            .and_then(|jws| jws.verify(ALGS))
+            .map_err(AssertionError::from)?;
+        let token = AuthenticationToken::validate(&jws, &self.token_endpoint, now, &self.limits)?;
+        if form.get("client_id").is_some_and(|id| id != token.client_id) {
+            return refuse(Answer::InvalidClient, "T13");
+        }
+        Ok((token, jws))
+    }
+
+    async fn authenticate(
+        &self,
+        assertion: AuthenticationToken,
+        jws: ward_trust::Verified,
+        now: Timestamp,
+        exchange: Exchange,
+    ) -> Result<Authenticated, Refusal> {
+        // T12, T33: a SAN URI or `unregistered` is not a client id of ours.
+        let client = ClientId::parse(&assertion.client_id)
+            .map_err(|_| Refusal::new(Answer::InvalidClient, "T11"))?;
+        let certificate = Subject::Certificate(jws.leaf().thumbprint());
+        let mut epochs = self.epochs([Subject::Client(client), certificate]);
+        let registrations = &self.deps.repositories.registrations;
+        let registration = registrations
+            .by_client(&self.tenant, client)
+            .await?
+            .ok_or(Refusal::new(Answer::InvalidClient, "T11"))?;
+        if registration.cancelled {
+            return refuse(Answer::InvalidClient, "P24");
+        }
+        // Only the community of the registration is tried (amendments §8.5; T15).
+        let served = self
+            .served()
+            .iter()
+            .find(|one| one.community.uri == registration.community)
+            .cloned()
+            .ok_or(Refusal::new(Answer::InvalidClient, "X08"))?;
+        epochs.extend(self.epochs([Subject::Community(registration.community.clone())]));
+        let b2b = Hl7B2b::parse(assertion.extensions.as_ref(), &served.community);
+        let grace = match &b2b {
+            Ok(b2b) if b2b.purposes == [Purpose::Treatment] => served.revocation_grace,
+            _ => Duration::ZERO,
+        };
+        let chain = trust::path(&jws, &served, &*self.deps.paths, grace).await.map_err(
+            |error| match error {
+                TrustError::Refused(rule) => Refusal::new(Answer::InvalidClient, rule),
+                TrustError::Unavailable(rule) => Refusal::new(Answer::Unavailable, rule),
+            },
+        )?;
+        let thumbprint = jws.leaf().thumbprint();
+        let refused = if !jws.leaf().san_uris().iter().any(|uri| uri == registration.uri.as_str()) {
+            // Another member's certificate with this client's id (TOK-08).
+            Some("T14")
+        } else if self.revoked_here(&chain) {
+            Some("X47")
+        } else if !self.claim(&served, &assertion.client_id, &assertion.jti, assertion.exp).await? {
+            Some("T18")
+        } else {
+            None
+        };
+        if let Some(rule) = refused {
+            // A member did this, and knows the certificate: remembered, but not as the client's act.
+            let mut event = self
+                .token_event("refused", now, exchange)
+                .with("thumbprint", thumbprint.to_string())
+                .with("claimed_client", client.to_string());
+            event.actor.community = Some(registration.community.clone());
+            self.deps.sink.record(vec![event.refused(rule)]).await?;
+            return refuse(Answer::InvalidClient, rule);
+        }
+        Ok(Authenticated { registration, served, chain, assertion, b2b, epochs })
+    }
+
+    /// An operator revoked a certificate of the path here: it stays revoked.
+    fn revoked_here(&self, chain: &Chain) -> bool {
+        chain.certificates.iter().any(|certificate| {
+            let subject = Subject::Certificate(certificate.thumbprint());
+            self.deps.repositories.epochs.current(&self.tenant, &subject) > 0
+        })
+    }
+
+    pub(crate) fn epochs<const N: usize>(&self, subjects: [Subject; N]) -> Vec<(Subject, u64)> {
+        let epochs = &self.deps.repositories.epochs;
+        subjects
+            .into_iter()
+            .map(|subject| {
+                let epoch = epochs.current(&self.tenant, &subject);
+                (subject, epoch)
+            })
+            .collect()
+    }
+
+    /// What the client is allowed, not yet kept.
+    async fn grant(
+        &self,
+        client: &Authenticated,
+        grant_type: &str,
+        form: &Form,
+        now: Timestamp,
+    ) -> Result<Grant, Refusal> {
+        let Authenticated { registration, served, chain, b2b, .. } = client;
+        if !registration.grant_types.iter().any(|registered| registered == grant_type) {
+            return refuse(Answer::UnauthorizedClient, "T20");
+        }
+        let b2b = b2b.as_ref().map_err(|error| Refusal::new(Answer::InvalidGrant, error.0.rule))?;
+        if b2b.purposes.iter().any(|purpose| !served.community.purposes.contains(purpose)) {
+            return refuse(Answer::InvalidGrant, "B14");
+        }
+        let (registered, _) = ScopeSet::parse(&registration.scopes);
+        let ceiling = registered.intersect(&self.supported);
+        let granted = match (form.get("scope"), served.community.profile) {
+            (Some(requested), _) => scopes::grant(requested, &self.supported, &ceiling)
+                .map_err(|_| Refusal::new(Answer::InvalidScope, "T31"))?,
+            (None, Profile::Stu1) => ceiling,
+            (None, Profile::Stu2) => return refuse(Answer::InvalidScope, "T30"),
+        };
+        if granted.is_empty() {
+            return refuse(Answer::InvalidScope, "T31");
+        }
+        let certificate = client.thumbprint();
+        // No token outlives a certificate that it rests on.
+        let expires = chain
+            .certificates
+            .iter()
+            .map(|certificate| certificate.not_after())
+            .chain([now.plus(self.limits.access_token_life)])
+            .min()
+            .unwrap_or(now);
+        let expires = Timestamp::from_seconds(expires.as_seconds());
+        if expires <= now {
+            return refuse(Answer::InvalidClient, "X01");
+        }
+        let id = GrantId::new(&*self.deps.clock, &*self.deps.rng);
+        let mut hangs_on = client.epochs.clone();
+        hangs_on.extend(self.epochs([Subject::Grant(id)]));
+        Ok(Grant {
+            id,
+            tenant: self.tenant.clone(),
+            client: registration.client,
+            community: registration.community.clone(),
+            organization: b2b.organization_id.clone(),
+            purposes: b2b.purposes.clone(),
+            scopes: granted,
+            certificate,
+            issued: now,
+            expires,
+            hangs_on,
+        })
+    }
+
+    /// Keeps the grant with its event, and answers once that is in the log.
+    async fn issue(
+        &self,
+        client: &Authenticated,
+        grant: Grant,
+        exchange: Exchange,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let token = TokenId::new(&*self.deps.clock, &*self.deps.rng);
+        let claims = Claims {
+            token,
+            grant: grant.id,
+            expires: grant.expires,
+            binding: KeyBinding::None,
+            scope: None,
+        };
+        let sealed = self.sealer.seal(&claims).await?;
+        let mut event = self
+            .token_event("issued", grant.issued, exchange)
+            .with("client_uri", client.registration.uri.as_str())
+            .with("organization", grant.organization.as_str())
+            .with("scope", grant.scopes.to_string())
+            .with("thumbprint", grant.certificate.to_string())
+            .with("jti", client.assertion.jti.as_str());
+        if client.chain.stale {
+            tracing::warn!(community = %grant.community, "a token was issued on a stale revocation list");
+            event = event.with("revocation_list", "stale");
+        }
+        event.purposes.clone_from(&grant.purposes);
+        event.actor = Actor {
+            client: Some(grant.client),
+            grant: Some(grant.id),
+            token: Some(token),
+            community: Some(grant.community.clone()),
+            operator: None,
+        };
+        let seq = self.deps.repositories.grants.put(&grant, event).await?;
+        self.settle(seq).await?;
+        let body = json!({
+            "access_token": sealed,
+            "token_type": "Bearer",
+            "expires_in": grant.expires.since(grant.issued).as_secs(),
+            "scope": grant.scopes.to_string(),
+        });
+        Ok(wire::json(StatusCode::OK, &body))
+    }
+
+    fn token_event(&self, action: &'static str, now: Timestamp, exchange: Exchange) -> Event {
+        Event::new(EventKind::Token, action, self.tenant.clone(), now, exchange.correlation)
+    }
+}
+
+impl Authenticated {
+    fn thumbprint(&self) -> ward_core::Thumbprint {
+        self.chain.leaf().map_or(self.registration.thumbprint, ward_trust::Certificate::thumbprint)
+    }
+}
+
+/// What can be told from the form and headers alone: T07, T08, T20, T32.
+fn preliminaries<'a>(request: &Parts, form: &'a Form) -> Result<&'a str, Refusal> {
+    let asserts = form.contains("client_assertion");
+    if request.headers.contains_key(header::AUTHORIZATION) {
+        return if asserts {
+            refuse(Answer::InvalidRequest, "T07")
+        } else {
+            refuse(Answer::InvalidClientHeader, "T08")
+        };
+    }
+    if form.contains("client_secret") {
+        return refuse(Answer::InvalidRequest, "T07");
+    }
+    match form.get("grant_type") {
+        None => refuse(Answer::InvalidRequest, "T20"),
+        Some(known) if KNOWN_GRANTS.contains(&known) => Ok(known),
+        Some(_) => refuse(Answer::UnsupportedGrantType, "T20"),
+    }
+}
+
+impl From<AssertionError> for Refusal {
+    fn from(error: AssertionError) -> Self {
+        let answer = match error {
+            AssertionError::Request(_) => Answer::InvalidRequest,
+            AssertionError::Client(_) => Answer::InvalidClient,
+        };
+        Self::new(answer, error.fault().rule)
+    }
+}
