@@ -402,36 +402,3 @@ async fn a_vault_of_another_store_is_refused_before_anything_is_written() {
         assert!(matches!(put, Err(StoreError::WrongVault)));
     }
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_roster_read_beside_an_import_is_not_held_after_it() {
-    let house = House::new();
-    let (world, purposes) = (&house.world, [Purpose::Treatment]);
-    for round in 0..20 {
-        // Opened anew, so that nothing is held and every reader loads.
-        let store = house.open();
-        let mut readers = tokio::task::JoinSet::new();
-        for _ in 0..8 {
-            let (rosters, tenant) = (Arc::clone(&store.rosters), world.tenant.clone());
-            let organization = world.organization.clone();
-            readers.spawn(async move {
-                rosters.roster(&tenant, &organization, &purposes).await.unwrap();
-            });
-        }
-        let rows = vec![row(&format!("p{round}"), &purposes)];
-        let event = world.event(EventKind::Roster, "imported");
-        let import = store.rosters.import(&world.tenant, &world.organization, rows, event);
-        let _ = import.await.unwrap();
-        for _ in 0..2 {
-            let roster = store.rosters.roster(&world.tenant, &world.organization, &purposes);
-            let roster = roster.await.unwrap();
-            assert!(roster.has(&suite::patient(&format!("p{round}"))), "round {round}");
-            assert_eq!(roster, {
-                let only = [suite::patient(&format!("p{round}"))];
-                Roster::Known(Arc::new(only.into_iter().collect()))
-            });
-            readers.join_next().await;
-        }
-        readers.join_all().await;
-    }
-}

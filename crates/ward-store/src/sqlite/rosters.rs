@@ -57,19 +57,42 @@ pub(super) struct Held(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    rosters: HashMap<(TenantId, OrganizationUri), Arc<Attributed>>,
+    rosters: HashMap<Key, Arc<Attributed>>,
     /// Counts imports, so that what was read before one is not held after it.
     imports: u64,
 }
+
+type Key = (TenantId, OrganizationUri);
 
 impl Held {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The roster, or how many imports there were, to be given back to [`Held::loaded`].
+    fn get(&self, key: &Key) -> Result<Arc<Attributed>, u64> {
+        let held = self.inner();
+        held.rosters.get(key).cloned().ok_or(held.imports)
+    }
+
+    /// Holds what was read, unless an import came in between: it may have been read before.
+    fn loaded(&self, imports: u64, key: Key, roster: Arc<Attributed>) {
+        let mut held = self.inner();
+        if held.imports == imports {
+            held.hold(key, roster);
+        }
+    }
+
+    /// Holds what was imported. Runs on the writer, so in the order of the commits.
+    fn imported(&self, key: Key, roster: Arc<Attributed>) {
+        let mut held = self.inner();
+        held.imports = held.imports.wrapping_add(1);
+        held.hold(key, roster);
+    }
 }
 
 impl Inner {
-    fn hold(&mut self, key: (TenantId, OrganizationUri), roster: Arc<Attributed>) {
+    fn hold(&mut self, key: Key, roster: Arc<Attributed>) {
         if self.rosters.len() >= HELD && !self.rosters.contains_key(&key) {
             self.rosters.clear();
         }
@@ -84,12 +107,9 @@ impl Store {
         organization: &OrganizationUri,
     ) -> Result<Option<Arc<Attributed>>, StoreError> {
         let key = (tenant.clone(), organization.clone());
-        let imports = {
-            let held = self.rosters.inner();
-            if let Some(roster) = held.rosters.get(&key) {
-                return Ok(Some(Arc::clone(roster)));
-            }
-            held.imports
+        let imports = match self.rosters.get(&key) {
+            Ok(roster) => return Ok(Some(roster)),
+            Err(imports) => imports,
         };
         let (whose, who) = key.clone();
         let found = self
@@ -116,10 +136,7 @@ impl Store {
                 Ok(Attributed::new(roster))
             })
             .await?;
-        let mut held = self.rosters.inner();
-        if held.imports == imports {
-            held.hold(key, Arc::clone(&roster));
-        }
+        self.rosters.loaded(imports, key, Arc::clone(&roster));
         Ok(Some(roster))
     }
 }
@@ -181,11 +198,7 @@ impl Rosters for Store {
                     ])?;
                     Ok(())
                 },
-                move |()| {
-                    let mut held = held.inner();
-                    held.imports = held.imports.wrapping_add(1);
-                    held.hold(also, roster);
-                },
+                move |()| held.imported(also, roster),
             )
             .await
         })
@@ -206,5 +219,42 @@ impl Rosters for Store {
                 None => Roster::Unknown,
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roster(patient: &str) -> Arc<Attributed> {
+        let set = BTreeSet::from([PatientId::parse(patient).unwrap()]);
+        Attributed::new(BTreeMap::from([(Purpose::Treatment, Arc::new(set))]))
+    }
+
+    #[test]
+    fn a_roster_read_before_an_import_is_not_held_after_it() {
+        let held = Held::default();
+        let organization = OrganizationUri::parse("urn:oid:1").unwrap();
+        let key = (TenantId::default_tenant(), organization);
+        let (older, newer) = (roster("older"), roster("newer"));
+        let before = held.get(&key).err().unwrap();
+        held.imported(key.clone(), Arc::clone(&newer));
+        held.loaded(before, key.clone(), Arc::clone(&older));
+        assert!(Arc::ptr_eq(&held.get(&key).ok().unwrap(), &newer));
+
+        let held = Held::default();
+        let now = held.get(&key).err().unwrap();
+        held.loaded(now, key.clone(), Arc::clone(&older));
+        assert!(Arc::ptr_eq(&held.get(&key).ok().unwrap(), &older));
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let held = Held::default();
+        for number in 0..=HELD {
+            let organization = OrganizationUri::parse(&format!("urn:oid:{number}")).unwrap();
+            held.imported((TenantId::default_tenant(), organization), roster("p"));
+        }
+        assert_eq!(held.inner().rosters.len(), 1);
     }
 }
