@@ -19,6 +19,9 @@ pub enum CommunityError {
     /// There is no community in this directory.
     #[error("{0} holds no community; create one first")]
     Missing(PathBuf),
+    /// Another process works in this directory.
+    #[error("{0} is in use by another process; stop it first")]
+    InUse(PathBuf),
     /// A file of the community does not parse: altered, or from a newer version.
     #[error("{0} is damaged; restore the directory from a backup")]
     Damaged(PathBuf),

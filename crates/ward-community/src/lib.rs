@@ -15,6 +15,7 @@ mod error;
 mod files;
 mod lint;
 mod operator;
+mod publish;
 mod register;
 mod serve;
 #[cfg(test)]
@@ -24,7 +25,8 @@ mod tls;
 pub use authority::{Authority, KeySpec};
 pub use error::CommunityError;
 pub use lint::{CertificateRequest, Finding, Profile, lint};
-pub use operator::{Issued, ListInfo, Operator, OperatorConfig, OperatorDeps};
+pub use operator::{Issued, Operator, OperatorConfig, OperatorDeps};
+pub use publish::ListInfo;
 pub use register::{Member, Reason, Revocation};
 pub use serve::ListServer;
 pub use tls::{TlsIdentity, tls_identity};

@@ -167,7 +167,7 @@ pub fn lint(certificate: &Certificate, profile: Profile, now: Timestamp) -> Vec<
     let fit = match certificate.subject_key() {
         KeyKind::Rsa { bits } => bits >= 2048,
         KeyKind::P256 | KeyKind::P384 => profile == Profile::Client,
-        _ => false,
+        KeyKind::Other => false,
     };
     if !fit {
         findings.push(Finding::Key);

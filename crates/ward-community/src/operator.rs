@@ -4,24 +4,26 @@
 //! event → only then hand out. If the log does not take the event, the act stands but is not handed
 //! out, and the event goes first at the next act or start: state and log agree (rule 4).
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use rcgen::{Issuer, KeyPair, RevokedCertParams, SerialNumber};
+use rcgen::Issuer;
 use tokio::sync::Mutex;
 use ward_core::crypto::{hex, sha256, unhex};
-use ward_core::{
-    Clock, CommunityUri, CorrelationId, Event, EventKind, EventSink, Rng, Secret, TenantId,
-    Thumbprint, Timestamp,
-};
+use ward_core::{Clock, CommunityUri, EventSink, Rng, Secret, TenantId, Thumbprint};
 use ward_store::vault::FileVault;
-use ward_trust::{Certificate, Community, Crl, SigningIdentity};
+use ward_trust::{Certificate, Community, SigningIdentity};
 
-use crate::authority::{calendar, leaf_params, set_issuer_urls, set_life, set_uris, sign_list};
-use crate::lint::{CertificateRequest, Profile, lint};
+use crate::authority::{leaf_params, set_issuer_urls, set_life, set_uris};
+use crate::lint::{CertificateRequest, lint};
+use crate::publish::{
+    ListInfo, Published, REGISTER, authority_key, certificate_path, event, key_name, list_info,
+    list_path, renew_list, write_register,
+};
 use crate::register::{
-    MAX_BYTES, MAX_MEMBERS, MAX_UNLOGGED, Member, Reason, Register, Revocation, VERSION,
+    LastList, MAX_BYTES, MAX_MEMBERS, MAX_UNLOGGED, Member, Reason, Register, Revocation, VERSION,
 };
 use crate::{Authority, CommunityError, KeySpec, files};
 
@@ -77,52 +79,10 @@ impl std::fmt::Debug for Issued {
     }
 }
 
-/// A list as it is handed out.
-#[derive(Debug, Clone)]
-pub struct ListInfo {
-    /// `cRLNumber`.
-    pub number: u64,
-    /// DER.
-    pub der: Vec<u8>,
-    /// The same, parsed.
-    pub list: Arc<Crl>,
-}
-
-impl ListInfo {
-    fn half(&self) -> Timestamp {
-        let (from, until) = (self.list.this_update(), self.list.next_update());
-        from.plus(until.since(from) / 2)
-    }
-}
-
-/// What is handed out.
-#[derive(Debug, Clone)]
-pub(crate) struct Published {
-    pub(crate) root: Certificate,
-    pub(crate) issuing: Certificate,
-    pub(crate) root_list: ListInfo,
-    pub(crate) issuing_list: ListInfo,
-}
-
-impl Published {
-    pub(crate) const fn list(&self, authority: Authority) -> &ListInfo {
-        match authority {
-            Authority::Root => &self.root_list,
-            Authority::Issuing => &self.issuing_list,
-        }
-    }
-
-    pub(crate) const fn certificate(&self, authority: Authority) -> &Certificate {
-        match authority {
-            Authority::Root => &self.root,
-            Authority::Issuing => &self.issuing,
-        }
-    }
-}
-
 /// The operator of one community.
 pub struct Operator {
     dir: PathBuf,
+    _lock: File,
     deps: OperatorDeps,
     uri: CommunityUri,
     base_url: String,
@@ -138,9 +98,6 @@ impl std::fmt::Debug for Operator {
 
 const ROOT_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
 const ISSUING_LIFE: Duration = Duration::from_hours(5 * 365 * 24);
-/// The issuing authority's list says who is revoked today; the root's changes once in years.
-const ISSUING_LIST_LIFE: Duration = Duration::from_hours(24);
-const ROOT_LIST_LIFE: Duration = Duration::from_hours(14 * 24);
 /// Certificates begin a little earlier than they are made, for clocks that run late.
 const BACKDATE: Duration = Duration::from_mins(5);
 /// Bytes of a certificate or list file.
@@ -162,6 +119,7 @@ impl Operator {
         for sub in ["crl", "ca", "issued"] {
             files::make_dir(&dir.join(sub))?;
         }
+        let lock = files::lock(&dir)?;
         let now = deps.clock.now();
         let base_url = config.base_url.trim_end_matches('/').to_owned();
         let (root_key, issuing_key) = (config.ca_key.generate()?, config.ca_key.generate()?);
@@ -188,23 +146,18 @@ impl Operator {
             name: config.name,
             base_url,
             ca_key: config.ca_key,
-            root_list: 0,
-            issuing_list: 0,
+            root_list: LastList::default(),
+            issuing_list: LastList::default(),
             members: Vec::new(),
             unlogged: Vec::new(),
         };
         let event = event(&register, &deps, "created");
         register.unlogged.push(event);
-        let mut lists = Vec::new();
-        for (authority, key) in [(Authority::Root, &root_key), (Authority::Issuing, &issuing_key)] {
-            lists.push(next_list(&mut register, authority, key, now)?);
+        // The register comes last, with the lists: without it `create` can be run again.
+        for authority in [Authority::Root, Authority::Issuing] {
+            renew_list(&dir, &deps, &mut register, authority)?;
         }
-        for (authority, der) in [Authority::Root, Authority::Issuing].into_iter().zip(&lists) {
-            files::replace(&list_path(&dir, authority), der)?;
-        }
-        // The register comes last: without it there is no community, and `create` can be run again.
-        write_register(&dir, &register)?;
-        let operator = Self::assemble(dir, register, deps)?;
+        let operator = Self::assemble(dir, lock, register, deps)?;
         operator.log(&mut *operator.register.lock().await).await?;
         Ok(operator)
     }
@@ -215,22 +168,22 @@ impl Operator {
         let Some(bytes) = files::read(&path, MAX_BYTES)? else {
             return Err(CommunityError::Missing(dir));
         };
-        let register: Register =
+        let lock = files::lock(&dir)?;
+        let mut register: Register =
             serde_json::from_slice(&bytes).map_err(|_| CommunityError::Damaged(path.clone()))?;
         if register.v != VERSION {
             return Err(CommunityError::Damaged(path));
         }
-        let operator = Self::assemble(dir, register, deps)?;
-        let mut register = operator.register.lock().await;
-        // A crash between register and list leaves the list one number behind: it is signed anew.
-        let published = operator.published();
+        // A crash between register and list leaves an older list in the file, which may lack the last
+        // revocation: it is signed anew.
         for authority in [Authority::Root, Authority::Issuing] {
-            if published.list(authority).number != number(&register, authority) {
-                operator.publish_list(&mut register, authority).await?;
+            let der = files::read(&list_path(&dir, authority), MAX_FILE)?.unwrap_or_default();
+            if hex(&sha256(&[&der])) != register.last_list(authority).sha256 {
+                renew_list(&dir, &deps, &mut register, authority)?;
             }
         }
-        operator.log(&mut register).await?;
-        drop(register);
+        let operator = Self::assemble(dir, lock, register, deps)?;
+        operator.log(&mut *operator.register.lock().await).await?;
         operator.publish().await?;
         Ok(operator)
     }
@@ -249,6 +202,7 @@ impl Operator {
 
     fn assemble(
         dir: PathBuf,
+        lock: File,
         register: Register,
         deps: OperatorDeps,
     ) -> Result<Arc<Self>, CommunityError> {
@@ -265,8 +219,8 @@ impl Operator {
         };
         let (root, issuing) = (certificate(Authority::Root)?, certificate(Authority::Issuing)?);
         let published = Published {
-            root_list: list(Authority::Root, register.root_list)?,
-            issuing_list: list(Authority::Issuing, register.issuing_list)?,
+            root_list: list(Authority::Root, register.root_list.number)?,
+            issuing_list: list(Authority::Issuing, register.issuing_list.number)?,
             root,
             issuing,
         };
@@ -275,6 +229,7 @@ impl Operator {
             base_url: register.base_url.clone(),
             published: RwLock::new(Arc::new(published)),
             register: Mutex::new(register),
+            _lock: lock,
             dir,
             deps,
         }))
@@ -335,7 +290,7 @@ impl Operator {
         set_uris(&mut params, &request.san_uris)?;
         set_issuer_urls(&mut params, &self.base_url, Authority::Issuing);
         let issuer_params = Authority::Issuing.params(&register.name);
-        let issuing_key = self.key(&register, Authority::Issuing)?;
+        let issuing_key = authority_key(&self.deps, &register, Authority::Issuing)?;
         let der = params
             .signed_by(&key, &Issuer::from_params(&issuer_params, &issuing_key))?
             .der()
@@ -392,16 +347,20 @@ impl Operator {
             .iter_mut()
             .find(|member| member.thumbprint == wanted)
             .ok_or(CommunityError::Unknown)?;
-        if member.revoked.is_some() {
+        let serial = unhex::<16>(&member.serial).unwrap_or_default();
+        if self.published().issuing_list.list.is_revoked(&serial) {
             return Err(CommunityError::Revoked);
         }
-        member.revoked = Some(Revocation { at, reason });
-        let event = event(&register, &self.deps, "revoked")
-            .with("thumbprint", wanted)
-            .with("reason", reason.as_str());
-        register.unlogged.push(event);
-        // From here on nothing takes the revocation back: if a step fails, the next act or start
-        // writes, publishes and records it.
+        // Set, but not on the list: an earlier attempt failed half-way and is taken up here.
+        if member.revoked.is_none() {
+            member.revoked = Some(Revocation { at, reason });
+            let event = event(&register, &self.deps, "revoked")
+                .with("thumbprint", wanted)
+                .with("reason", reason.as_str());
+            register.unlogged.push(event);
+        }
+        // From here on nothing takes the revocation back: if a step fails, trying again, or the next
+        // act, writes, publishes and records it.
         self.publish_list(&mut register, Authority::Issuing).await?;
         self.log(&mut register).await
     }
@@ -425,7 +384,6 @@ impl Operator {
         Ok(())
     }
 
-    /// Register first, then the list: a number is never used for two lists.
     async fn publish_list(
         &self,
         register: &mut Register,
@@ -434,18 +392,7 @@ impl Operator {
         if register.unlogged.len() >= MAX_UNLOGGED {
             self.log(register).await?;
         }
-        let key = self.key(register, authority)?;
-        let der = next_list(register, authority, &key, self.deps.clock.now())?;
-        drop(key);
-        let number = number(register, authority);
-        let event = event(register, &self.deps, "list-published")
-            .with("list", authority.word())
-            .with("number", number.to_string());
-        register.unlogged.push(event);
-        write_register(&self.dir, register)?;
-        let path = list_path(&self.dir, authority);
-        files::replace(&path, &der)?;
-        let info = list_info(number, der).ok_or(CommunityError::Damaged(path))?;
+        let info = renew_list(&self.dir, &self.deps, register, authority)?;
         let mut published = Published::clone(&self.published());
         match authority {
             Authority::Root => published.root_list = info,
@@ -468,87 +415,4 @@ impl Operator {
     pub(crate) fn published(&self) -> Arc<Published> {
         Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
-
-    /// Takes a key out of the vault for one signature.
-    fn key(&self, register: &Register, authority: Authority) -> Result<KeyPair, CommunityError> {
-        let name = key_name(&self.uri, authority);
-        let secret = self.deps.vault.get_secret(&name)?;
-        Ok(register.ca_key.load(&secret.ok_or(CommunityError::KeyMissing(name))?)?)
-    }
-}
-
-const REGISTER: &str = "register.json";
-
-fn certificate_path(dir: &std::path::Path, authority: Authority) -> PathBuf {
-    dir.join("ca").join(format!("{}.cer", authority.word()))
-}
-
-fn list_path(dir: &std::path::Path, authority: Authority) -> PathBuf {
-    dir.join("crl").join(format!("{}.crl", authority.word()))
-}
-
-/// Keys of several communities can lie in one vault.
-fn key_name(uri: &CommunityUri, authority: Authority) -> String {
-    let [a, b, c, d, e, f, g, h, ..] = sha256(&[uri.as_str().as_bytes()]);
-    format!("community/{}/{}", hex(&[a, b, c, d, e, f, g, h]), authority.word())
-}
-
-fn event(register: &Register, deps: &OperatorDeps, action: &'static str) -> Event {
-    let correlation = CorrelationId::new(&*deps.clock, &*deps.rng);
-    let at = deps.clock.now();
-    let mut event =
-        Event::new(EventKind::Community, action, register.tenant.clone(), at, correlation);
-    event.actor.community = Some(register.uri.clone());
-    event.actor.operator = Some("ward-community".into());
-    event
-}
-
-fn write_register(dir: &std::path::Path, register: &Register) -> Result<(), CommunityError> {
-    let path = dir.join(REGISTER);
-    let bytes =
-        serde_json::to_vec_pretty(register).map_err(|_| CommunityError::Damaged(path.clone()))?;
-    files::replace(&path, &bytes)
-}
-
-const fn number(register: &Register, authority: Authority) -> u64 {
-    match authority {
-        Authority::Root => register.root_list,
-        Authority::Issuing => register.issuing_list,
-    }
-}
-
-/// Signs the authority's next list from the register and counts its number up.
-fn next_list(
-    register: &mut Register,
-    authority: Authority,
-    key: &KeyPair,
-    now: Timestamp,
-) -> Result<Vec<u8>, CommunityError> {
-    let (number, life) = match authority {
-        Authority::Root => (&mut register.root_list, ROOT_LIST_LIFE),
-        Authority::Issuing => (&mut register.issuing_list, ISSUING_LIST_LIFE),
-    };
-    *number += 1;
-    let number = *number;
-    let revoked = match authority {
-        Authority::Root => Vec::new(),
-        Authority::Issuing => register.members.iter().filter_map(entry).collect(),
-    };
-    sign_list(&authority.params(&register.name), key, number, now, life, revoked)
-}
-
-fn entry(member: &Member) -> Option<RevokedCertParams> {
-    let revocation = member.revoked?;
-    let serial = unhex::<16>(&member.serial)?;
-    Some(RevokedCertParams {
-        serial_number: SerialNumber::from_slice(&serial),
-        revocation_time: calendar(revocation.at),
-        reason_code: revocation.reason.code(),
-        invalidity_date: None,
-    })
-}
-
-fn list_info(number: u64, der: Vec<u8>) -> Option<ListInfo> {
-    let list = Arc::new(Crl::from_der(&der).ok()?);
-    Some(ListInfo { number, der, list })
 }

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use ward_core::{CommunityUri, Event, TenantId, Timestamp};
 
-use crate::{KeySpec, Profile};
+use crate::{Authority, KeySpec, Profile};
 
 /// Why a certificate is revoked (RFC 5280 §5.3.1). There is no hold: once revoked is for good
 /// (amendment PKI-04).
@@ -85,6 +85,16 @@ pub struct Member {
     pub revoked: Option<Revocation>,
 }
 
+/// The last list of an authority. The hash tells whether the list's file is that one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LastList {
+    /// `cRLNumber`, from 1.
+    pub(crate) number: u64,
+    /// SHA-256 of its DER, hexadecimal.
+    pub(crate) sha256: String,
+}
+
 /// The file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,9 +108,8 @@ pub(crate) struct Register {
     /// Where lists and authorities are handed out, without a slash at the end.
     pub(crate) base_url: String,
     pub(crate) ca_key: KeySpec,
-    /// Number of the last list of the root, and of the issuing authority.
-    pub(crate) root_list: u64,
-    pub(crate) issuing_list: u64,
+    pub(crate) root_list: LastList,
+    pub(crate) issuing_list: LastList,
     pub(crate) members: Vec<Member>,
     /// Events that are not known to be in the log.
     pub(crate) unlogged: Vec<Event>,
@@ -114,3 +123,12 @@ pub(crate) const MAX_MEMBERS: usize = 20_000;
 pub(crate) const MAX_UNLOGGED: usize = 1_000;
 /// Bytes of the file.
 pub(crate) const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+impl Register {
+    pub(crate) const fn last_list(&mut self, authority: Authority) -> &mut LastList {
+        match authority {
+            Authority::Root => &mut self.root_list,
+            Authority::Issuing => &mut self.issuing_list,
+        }
+    }
+}

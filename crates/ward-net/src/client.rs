@@ -113,9 +113,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
             is_public_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
         }
         // Protocol assignments and Teredo, documentation, 6to4, documentation again.
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
-            false
-        }
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
         // Global unicast; everything else (mapped, unique-local, link-local, multicast …) is not.
         [first, ..] => first & 0xe000 == 0x2000,
     }
@@ -194,7 +192,7 @@ impl Connector {
         if !self.egress.allows(target) && !addresses.iter().all(|address| is_public(address.ip())) {
             return Err(FetchError::Refused("the target is not a public address"));
         }
-        let stream = TcpStream::connect(addresses.as_slice()).await.map_err(refused)?;
+        let stream = self.first(&addresses).await?;
         stream.set_nodelay(true).map_err(refused)?;
         if !target.https {
             return Ok(Box::new(stream));
@@ -206,6 +204,23 @@ impl Connector {
             .await
             .map_err(refused)?;
         Ok(Box::new(stream))
+    }
+}
+
+impl Connector {
+    /// Connects to the first address that answers; each gets its share of the time.
+    async fn first(&self, addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
+        let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+        let share = self.limits.connect_timeout / count;
+        let mut failure = FetchError::Connect("the host has no address".to_owned());
+        for address in addresses {
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failure = FetchError::Connect(error.to_string()),
+                Err(_) => failure = FetchError::Connect("connecting took too long".to_owned()),
+            }
+        }
+        Err(failure)
     }
 }
 
@@ -318,7 +333,11 @@ impl HttpClient {
             .entry(USER_AGENT)
             .or_insert(HeaderValue::from_static(concat!("ward/", env!("CARGO_PKG_VERSION"))));
         let exchange = async {
-            let answer = self.client.request(request.map(Full::new)).await.map_err(explain)?;
+            let answer = self
+                .client
+                .request(request.map(Full::new))
+                .await
+                .map_err(|error| explain(&error))?;
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 return Err(FetchError::Broken);
             }
@@ -352,9 +371,9 @@ impl HttpClient {
 }
 
 /// Finds our own error in what the pooled client wraps around it.
-fn explain(error: hyper_util::client::legacy::Error) -> FetchError {
+fn explain(error: &hyper_util::client::legacy::Error) -> FetchError {
     let connect = error.is_connect();
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(own) = error.downcast_ref::<FetchError>() {
             return own.clone();

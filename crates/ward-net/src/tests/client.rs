@@ -12,10 +12,7 @@ async fn fetch(says: impl Into<Vec<u8>>, then: Then) -> Result<Response<Bytes>, 
 
 #[tokio::test]
 async fn broken_answers_are_clean_errors() {
-    let flood = format!(
-        "HTTP/1.1 200 OK\r\n{}\r\n",
-        (0..500).map(|n| format!("x-{n}: y\r\n")).collect::<String>()
-    );
+    let flood = format!("HTTP/1.1 200 OK\r\n{}\r\n", many_headers(500));
     let vast = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let quick = Duration::ZERO;

@@ -78,6 +78,11 @@ pub(crate) async fn serve(limits: Limits, tls: Option<Arc<TlsReload>>) -> Runnin
     Server::start(listener, tls, Arc::new(Cases), Arc::new(limits)).unwrap()
 }
 
+/// Header lines.
+pub(crate) fn many_headers(count: usize) -> String {
+    "x-filler: y\r\n".repeat(count)
+}
+
 /// Sends raw bytes and reads until the peer closes (or five seconds pass: a failure).
 pub(crate) async fn exchange(address: std::net::SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();

@@ -10,7 +10,7 @@ fn status(answer: &str) -> &str {
 #[tokio::test]
 async fn bad_requests_get_clean_errors() {
     let server = serve(limits(), None).await;
-    let many = (0..200).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
+    let many = many_headers(200);
     let vast = format!("x: {}\r\n", "y".repeat(1 << 20));
     let long = "y".repeat(9000);
     let end = "Connection: close\r\n\r\n";
@@ -176,7 +176,7 @@ async fn shutting_down_lets_running_requests_end() {
 
 #[tokio::test]
 async fn shutting_down_does_not_wait_for_ever() {
-    let server = serve(Limits { header_timeout: Duration::from_secs(60), ..limits() }, None).await;
+    let server = serve(Limits { header_timeout: Duration::from_mins(1), ..limits() }, None).await;
     let address = server.local_addr();
     let slow = tokio::spawn(async move {
         client_to(address).get(&format!("http://{address}/slow"), 100, Duration::from_secs(2)).await

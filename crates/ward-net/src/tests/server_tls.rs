@@ -29,7 +29,7 @@ async fn handshakes_are_post_quantum_tls_13_and_http_11() {
     assert_eq!(session.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
     assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
     assert_eq!(
-        session.negotiated_key_exchange_group().map(|group| group.name()),
+        session.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name),
         Some(rustls::NamedGroup::X25519MLKEM768)
     );
 }
