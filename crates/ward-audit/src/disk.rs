@@ -22,7 +22,7 @@ pub trait Disk: Send + Sync {
     fn len(&self, path: &str) -> io::Result<Option<u64>>;
     /// The whole file; `None` if it does not exist.
     fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
-    /// Creates a directory and its parents, durably.
+    /// Creates a directory and its parents, if they do not exist.
     fn create_dir(&self, dir: &str) -> io::Result<()>;
     /// Appends; creates the file if needed. After an error a part may have been written.
     fn append(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
@@ -145,16 +145,12 @@ impl Disk for RealDisk {
             return Ok(());
         }
         make_dirs(&path)?;
-        // Each parent up to the log's own holds a new name now.
-        for parent in path.ancestors().skip(1) {
-            if !parent.as_os_str().is_empty() {
-                File::open(parent)?.sync_all()?;
+        match path.parent() {
+            Some(parent) if dir.is_empty() && !parent.as_os_str().is_empty() => {
+                File::open(parent)?.sync_all()
             }
-            if parent == self.root || !parent.starts_with(&self.root) {
-                break;
-            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn append(&self, path: &str, bytes: &[u8]) -> io::Result<()> {

@@ -1,8 +1,23 @@
-//! Leaves: the part of an event that stands in the tree.
+//! Leaves and sealed bodies: what of an event stands in the tree, and what lies beside it under a destroyable key
+//! (rule 3; byte layout in [`crate::format`]).
+//!
+//! Refused: headers that do not fit into a leaf, bodies above the bound of a frame.
+
 use serde::{Deserialize, Serialize};
+use ward_core::crypto::{derive, hex, open_with_nonce, seal_with_nonce, sha256};
 use ward_core::{
-    Actor, CorrelationId, EventKind, IncidentId, Outcome, Purpose, TenantId, Timestamp, Transfer,
+    Actor, CorrelationId, DataKey, Event, EventBody, EventKind, IncidentId, KeyId, OutboxSeq,
+    Outcome, Purpose, Rng, SinkError, TenantId, Timestamp, Transfer,
 };
+
+use crate::format::{MAX_BODY, MAX_LEAF};
+
+/// Octets of salt before the JSON of an opened body.
+const SALT: usize = 32;
+/// Octets in clear before the ciphertext.
+const PREFIX: usize = 24;
+/// The key seals one record, so the nonce need not vary.
+const NONCE: [u8; 12] = [0; 12];
 
 /// One leaf: the header of an event and the commitments to its body. See [`crate::format`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,4 +59,132 @@ pub struct Leaf {
     pub body: String,
     /// SHA-256, hexadecimal, of the sealed body as it lies in the frame.
     pub sealed: String,
+}
+
+impl Leaf {
+    /// Reads a leaf of this version.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Self>(bytes).ok().filter(|leaf| leaf.v == 1)
+    }
+
+    /// The event, joined with its body.
+    pub fn event(&self, body: EventBody) -> Event {
+        Event {
+            kind: self.kind,
+            tenant: self.tenant.clone(),
+            at: self.at,
+            correlation: self.correlation,
+            outcome: self.outcome,
+            action: self.action.clone().into(),
+            rule: self.rule.clone().map(Into::into),
+            actor: self.actor.clone(),
+            purposes: self.purposes.clone(),
+            incident: self.incident,
+            transfer: self.transfer.clone(),
+            body,
+        }
+    }
+}
+
+/// An event as it will lie in a frame.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) leaf: Vec<u8>,
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) outbox: Option<u64>,
+}
+
+fn record_key(
+    key: &DataKey,
+    record: &[u8],
+    origin: &str,
+    tenant: &TenantId,
+) -> ward_core::Secret<[u8; 32]> {
+    derive(&key.key, record, &[b"ward log body v1", origin.as_bytes(), tenant.as_str().as_bytes()])
+}
+
+fn associated(prefix: &[u8], origin: &str, tenant: &TenantId) -> Vec<u8> {
+    [prefix, origin.as_bytes(), b"\n", tenant.as_str().as_bytes()].concat()
+}
+
+/// Seals an event's body under the key of a day and makes its leaf.
+pub(crate) fn seal(
+    event: &Event,
+    outbox: Option<OutboxSeq>,
+    origin: &str,
+    day: u32,
+    key: &DataKey,
+    rng: &dyn Rng,
+) -> Result<Entry, SinkError> {
+    let mut opened = vec![0; SALT];
+    rng.fill(&mut opened);
+    serde_json::to_writer(&mut opened, &event.body).map_err(|e| unwritable(&e))?;
+    let mut record = [0; 16];
+    rng.fill(&mut record);
+    let mut sealed = [&day.to_be_bytes()[..], &key.id.0.to_be_bytes(), &record].concat();
+    let aad = associated(&sealed, origin, &event.tenant);
+    let secret = record_key(key, &record, origin, &event.tenant);
+    sealed.extend(seal_with_nonce(&secret, NONCE, &aad, &opened).map_err(|e| unwritable(&e))?);
+    if sealed.len() > MAX_BODY {
+        return Err(SinkError::TooLarge(MAX_BODY));
+    }
+    let leaf = Leaf {
+        v: 1,
+        node: origin.to_owned(),
+        outbox: outbox.map(|seq| seq.0),
+        kind: event.kind,
+        tenant: event.tenant.clone(),
+        at: event.at,
+        correlation: event.correlation,
+        outcome: event.outcome,
+        action: event.action.to_string(),
+        rule: event.rule.as_ref().map(ToString::to_string),
+        actor: event.actor.clone(),
+        purposes: event.purposes.clone(),
+        incident: event.incident,
+        transfer: event.transfer.clone(),
+        body: hex(&sha256(&[&opened])),
+        sealed: hex(&sha256(&[&sealed])),
+    };
+    let leaf = serde_json::to_vec(&leaf).map_err(|e| unwritable(&e))?;
+    if leaf.len() > MAX_LEAF {
+        return Err(SinkError::TooLarge(MAX_LEAF));
+    }
+    Ok(Entry { leaf, sealed, outbox: outbox.map(|seq| seq.0) })
+}
+
+fn unwritable(error: &dyn std::error::Error) -> SinkError {
+    SinkError::Unwritable(format!("the event cannot be encoded: {error}"))
+}
+
+/// What is logged of a state change whose event fits into no frame: the change has happened, so it must
+/// appear, and must not keep those behind it from the log (rule 4). The body says what was too large.
+pub(crate) fn shortened(event: &Event) -> Event {
+    let mut short =
+        Event::new(event.kind, "too-large", event.tenant.clone(), event.at, event.correlation);
+    short.outcome = event.outcome;
+    short.incident = event.incident;
+    short.actor = Actor { community: None, operator: None, ..event.actor.clone() };
+    let digest = serde_json::to_vec(event).map(|json| hex(&sha256(&[&json]))).unwrap_or_default();
+    let action: String = event.action.chars().take(200).collect();
+    short.with("action", action).with("sha256", digest)
+}
+
+/// Which key opens a sealed body.
+pub(crate) fn key_of(sealed: &[u8]) -> Option<(u32, KeyId)> {
+    let (day, rest) = sealed.split_first_chunk::<4>()?;
+    let (id, _) = rest.split_first_chunk::<4>()?;
+    Some((u32::from_be_bytes(*day), KeyId(u32::from_be_bytes(*id))))
+}
+
+/// Opens a sealed body; `None` if it does not open or is not the one that the leaf commits to.
+pub(crate) fn open(leaf: &Leaf, sealed: &[u8], key: &DataKey) -> Option<EventBody> {
+    let (prefix, ciphertext) = sealed.split_at_checked(PREFIX)?;
+    let secret = record_key(key, prefix.get(8..)?, &leaf.node, &leaf.tenant);
+    let aad = associated(prefix, &leaf.node, &leaf.tenant);
+    let opened = open_with_nonce(&secret, NONCE, &aad, ciphertext).ok()?;
+    if hex(&sha256(&[&opened])) != leaf.body {
+        return None;
+    }
+    serde_json::from_slice(opened.get(SALT..)?).ok()
 }

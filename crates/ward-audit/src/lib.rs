@@ -14,9 +14,14 @@ pub mod leaf;
 pub mod log;
 pub mod note;
 pub mod proof;
+mod queue;
 pub mod reader;
+mod segments;
 pub mod testing;
+mod tiles;
+mod tree;
 pub mod verify;
+mod writer;
 
 pub use disk::{Disk, RealDisk};
 pub use leaf::Leaf;
@@ -60,4 +65,10 @@ pub enum LogError {
     /// The directory holds no log.
     #[error("there is no log here")]
     Absent,
+}
+
+/// Gives an I/O error the words that an operator needs.
+pub(crate) fn disk_error(doing: &'static str, path: &str) -> impl Fn(std::io::Error) -> LogError {
+    let what = format!("{doing} {path}");
+    move |source| LogError::Disk { what: what.clone(), source }
 }

@@ -1,11 +1,27 @@
-//! The writer.
-use crate::{Disk, LogError, Reader};
+//! The log of one node: takes events, seals their bodies, hands them to the writer, and drains the store's outbox
+//! (rules 3 and 4).
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{Mutex, oneshot};
 use ward_core::crypto::SigningKey;
 use ward_core::{
-    BoxFuture, Bus, Clock, Event, EventSink, KeyVault, Limits, NodeId, Outbox, OutboxSeq, Receipt,
-    Rng, SinkError,
+    BoxFuture, Bus, Clock, Event, EventSink, KeyPurpose, KeyVault, Limits, NodeId, Outbox,
+    OutboxRow, OutboxSeq, Receipt, Rng, SinkError,
 };
+
+use crate::disk::Disk;
+use crate::leaf::{Entry, seal, shortened};
+use crate::note::VerifierKey;
+use crate::queue::Shared;
+use crate::tiles::Tiles;
+use crate::verify::{Checked, check};
+use crate::writer::{Tuning, Writer, rebuild_tiles, recover};
+use crate::{LogError, Reader, disk_error};
+
+/// Outbox rows read at once.
+const DRAIN_ROWS: usize = 256;
 
 /// The origin of a node's log (house rule 4): `ward/log/<node id>`.
 pub fn origin_of(node: NodeId) -> String {
@@ -16,7 +32,7 @@ pub fn origin_of(node: NodeId) -> String {
 pub struct LogOptions {
     /// Where it lies.
     pub disk: Arc<dyn Disk>,
-    /// Its origin, see [`origin_of`].
+    /// Its origin, see [`origin_of`]; also the name of its key.
     pub origin: String,
     /// Signs checkpoints.
     pub signing_key: SigningKey,
@@ -32,47 +48,290 @@ pub struct LogOptions {
     pub limits: Arc<Limits>,
 }
 
-/// The log of this node.
-pub struct Log {}
+/// The log of this node. Call [`Log::close`] before dropping it: it signs a last checkpoint and gives the directory
+/// free; dropping alone does so a little later.
+pub struct Log {
+    shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
+    vault: Arc<dyn KeyVault>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    key: VerifierKey,
+    drain_rows: usize,
+    outbox: Mutex<Attached>,
+    /// Whether the outbox may hold rows that no caller waits for any more.
+    behind: AtomicBool,
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+#[derive(Default)]
+struct Attached {
+    outbox: Option<Arc<dyn Outbox>>,
+    /// Rows up to here are marked as drained.
+    marked: u64,
+}
 
 impl Log {
-    /// Opens or creates the log: recovers from a crash, refuses what was altered. Blocks.
-    pub fn open(_options: LogOptions) -> Result<Arc<Self>, LogError> {
-        Err(LogError::Absent)
+    /// Opens or creates the log: recovers from a crash, refuses what was altered ([`LogError::Tampered`]) and leaves
+    /// that as it is. Reads the whole log, so it takes time in proportion. Blocks.
+    pub fn open(options: LogOptions) -> Result<Arc<Self>, LogError> {
+        Self::open_tuned(options, Tuning::default())
     }
-    /// From now on [`EventSink::settle`] drains this outbox; drains what is pending.
-    pub async fn attach_outbox(&self, _outbox: Arc<dyn Outbox>) -> Result<(), SinkError> {
-        Ok(())
+
+    pub(crate) fn open_tuned(options: LogOptions, tuning: Tuning) -> Result<Arc<Self>, LogError> {
+        let LogOptions { disk, origin, signing_key, vault, bus, clock, rng, limits } = options;
+        let key = VerifierKey::new(&origin, signing_key.public_key())?;
+        let lock =
+            disk.lock().map_err(disk_error("cannot lock", "the log"))?.ok_or(LogError::Locked)?;
+        let found = match check(&*disk, &key, None) {
+            Ok(checked) => {
+                recover(&*disk, &checked)?;
+                Some(checked)
+            }
+            Err(LogError::Absent) => None,
+            Err(error) => return Err(error),
+        };
+        let size = found.as_ref().map_or(0, |checked| checked.report.size);
+        let outbox_high = found.as_ref().map_or(0, |checked| checked.outbox_high);
+        let shared = Arc::new(Shared::new(limits.log_queue, size, outbox_high));
+        let mut writer = Writer {
+            disk: Arc::clone(&disk),
+            key: signing_key,
+            origin,
+            signed_at: clock.now(),
+            clock: Arc::clone(&clock),
+            bus,
+            shared: Arc::clone(&shared),
+            tuning,
+            tiles: Tiles::default(),
+            segment: None,
+            unclean: false,
+            history: 0,
+            history_unclean: false,
+            newest: None,
+            owed: false,
+            poisoned: None,
+            _lock: lock,
+        };
+        match found {
+            Some(checked) => resume(&mut writer, checked)?,
+            None => begin(&mut writer)?,
+        }
+        let (done, ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("ward-log".into())
+            .spawn(move || {
+                writer.run();
+                let _ = done.send(());
+            })
+            .map_err(disk_error("cannot start", "the writer"))?;
+        Ok(Arc::new(Self {
+            shared,
+            disk,
+            vault,
+            clock,
+            rng,
+            key,
+            drain_rows: limits.log_queue.clamp(1, DRAIN_ROWS),
+            outbox: Mutex::default(),
+            behind: AtomicBool::new(false),
+            ended: Mutex::new(Some(ended)),
+        }))
     }
-    /// Signs the tree as it stands; the signed note.
+
+    /// From now on [`EventSink::settle`] drains this outbox; drains what is pending. If that fails, the outbox is
+    /// attached all the same and the next settle or record tries again.
+    pub async fn attach_outbox(&self, outbox: Arc<dyn Outbox>) -> Result<(), SinkError> {
+        *self.outbox.lock().await = Attached { outbox: Some(outbox), marked: 0 };
+        self.drain(None).await
+    }
+
+    /// Signs the tree as it stands; the signed note, durable on disk.
     pub async fn checkpoint(&self) -> Result<String, SinkError> {
-        Err(SinkError::Unwritable("starting".into()))
+        self.shared.sign().await
     }
+
     /// Durable entries.
     pub fn size(&self) -> u64 {
-        0
+        self.shared.size()
     }
+
+    /// Highest place of the outbox that is in the log. An outbox whose places begin anew below it (a store that was
+    /// replaced) must not be attached: its rows would count as logged.
+    pub fn outbox_high(&self) -> OutboxSeq {
+        OutboxSeq(self.shared.outbox_high())
+    }
+
     /// The public key in the form `name+hash+key`.
     pub fn verifier_key(&self) -> String {
-        String::new()
+        self.key.to_string()
     }
-    /// Whether the last commit worked; if not, why, for the operator.
+
+    /// Whether the last commit worked; if not, why, in words for the operator.
     pub fn healthy(&self) -> Result<(), String> {
+        self.shared.trouble().map_or(Ok(()), Err)
+    }
+
+    /// Reads what is on disk now, bodies included. Blocks.
+    pub fn reader(&self) -> Result<Reader, LogError> {
+        Reader::open(Arc::clone(&self.disk), Some(Arc::clone(&self.vault)))
+    }
+
+    /// Commits what waits, signs a last checkpoint, stops writing and gives the directory free.
+    pub async fn close(&self) {
+        self.shared.close();
+        if let Some(ended) = self.ended.lock().await.take() {
+            let _ = ended.await;
+        }
+    }
+
+    async fn seal(&self, event: &Event, seq: Option<OutboxSeq>) -> Result<Entry, SinkError> {
+        let day = self.clock.now().day();
+        let key = self.vault.current(&event.tenant, KeyPurpose::LogBody(day)).await?;
+        seal(event, seq, self.key.name(), day, &key, &*self.rng)
+    }
+
+    async fn write(&self, events: Vec<Event>) -> Result<Receipt, SinkError> {
+        if self.behind.load(Ordering::Acquire) {
+            // Nobody waits for these rows any more; whoever records next takes them along. Their failure
+            // is told to the next settle, not to this caller.
+            let _ = self.drain(None).await;
+        }
+        let mut entries = Vec::with_capacity(events.len());
+        for event in events {
+            entries.push((self.seal(&event, None).await?, event));
+        }
+        if entries.is_empty() {
+            return Ok(Receipt { first: self.size(), count: 0 });
+        }
+        self.shared.append(entries).await
+    }
+
+    /// Puts the outbox into the log, at least up to `upto`. One drain at a time; who waited finds it done.
+    async fn drain(&self, upto: Option<u64>) -> Result<(), SinkError> {
+        let mut attached = self.outbox.lock().await;
+        let missing = |high: u64| upto.is_none_or(|upto| high < upto);
+        let mut high = self.shared.outbox_high();
+        let Some(outbox) = attached.outbox.clone() else {
+            return if missing(high) {
+                Err(SinkError::Outbox("none is attached".into()))
+            } else {
+                Ok(())
+            };
+        };
+        self.behind.store(true, Ordering::Release);
+        while missing(high) {
+            let rows = outbox
+                .pending(OutboxSeq(high), self.drain_rows)
+                .await
+                .map_err(SinkError::Outbox)?;
+            if rows.is_empty() {
+                break;
+            }
+            let entries = self.seal_rows(high, rows).await?;
+            self.shared.append(entries).await?;
+            high = self.shared.outbox_high();
+        }
+        if high > attached.marked {
+            match outbox.drained(OutboxSeq(high)).await {
+                Ok(()) => attached.marked = high,
+                // The rows are in the log, which is what the caller asked for; the next drain marks them.
+                Err(cause) => {
+                    tracing::warn!(cause, "rows of the outbox could not be marked as drained")
+                }
+            }
+        }
+        self.behind.store(high > attached.marked, Ordering::Release);
+        if upto.is_some_and(|upto| high < upto) {
+            return Err(SinkError::Outbox("it does not hold the event".into()));
+        }
         Ok(())
     }
-    /// Reads what is durable now.
-    pub fn reader(&self) -> Result<Reader, LogError> {
-        Err(LogError::Absent)
+
+    async fn seal_rows(
+        &self,
+        after: u64,
+        rows: Vec<OutboxRow>,
+    ) -> Result<Vec<(Entry, Event)>, SinkError> {
+        let (mut entries, mut last) = (Vec::with_capacity(rows.len()), after);
+        for row in rows {
+            if row.seq.0 <= last {
+                return Err(SinkError::Outbox("its rows are out of order".into()));
+            }
+            last = row.seq.0;
+            entries.push(match self.seal(&row.event, Some(row.seq)).await {
+                Err(SinkError::TooLarge(_)) => {
+                    let short = shortened(&row.event);
+                    (self.seal(&short, Some(row.seq)).await?, short)
+                }
+                sealed => (sealed?, row.event),
+            });
+        }
+        Ok(entries)
     }
-    /// Commits what is queued, signs a last checkpoint and stops.
-    pub async fn close(&self) {}
+}
+
+/// Goes on where a checked log ended.
+fn resume(writer: &mut Writer, checked: Checked) -> Result<(), LogError> {
+    if checked.tiles_missing || checked.altered_tile.is_some() {
+        if let Some(path) = &checked.altered_tile {
+            tracing::warn!(path, "a tile does not agree with the entries; rebuilding it");
+        }
+        if let Err(error) = rebuild_tiles(&*writer.disk) {
+            tracing::warn!(%error, "tiles could not be rebuilt; the next start tries again");
+        }
+    }
+    writer.history = checked.history.0;
+    writer.newest = Some(checked.newest);
+    writer.segment = checked.walked.tail;
+    writer.tiles = checked.tiles;
+    writer.owed = checked.report.size > checked.report.signed;
+    if checked.checkpoint_behind {
+        writer.show_newest()?;
+    }
+    if writer.segment.is_none() {
+        writer.create().map_err(cannot_begin)?;
+    }
+    if writer.owed {
+        if let Err(cause) = writer.sign() {
+            tracing::warn!(cause, "no checkpoint could be written; the next commit tries again");
+        }
+    }
+    Ok(())
+}
+
+fn begin(writer: &mut Writer) -> Result<(), LogError> {
+    // What a torn creation left of the history begins anew.
+    writer.history_unclean = writer
+        .disk
+        .len(crate::format::HISTORY)
+        .map_err(disk_error("cannot read", "checkpoints"))?
+        .is_some();
+    writer.create().map_err(cannot_begin)
+}
+
+fn cannot_begin(cause: String) -> LogError {
+    disk_error("cannot begin", "the log")(std::io::Error::other(cause))
 }
 
 impl EventSink for Log {
-    fn record(&self, _events: Vec<Event>) -> BoxFuture<'_, Result<Receipt, SinkError>> {
-        Box::pin(async { Err(SinkError::Unwritable("starting".into())) })
+    fn record(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Receipt, SinkError>> {
+        Box::pin(self.write(events))
     }
-    fn settle(&self, _seq: OutboxSeq) -> BoxFuture<'_, Result<(), SinkError>> {
-        Box::pin(async { Err(SinkError::Unwritable("starting".into())) })
+
+    fn settle(&self, seq: OutboxSeq) -> BoxFuture<'_, Result<(), SinkError>> {
+        Box::pin(async move {
+            // Behind the queue's answer `outbox_high` covers only what is durable.
+            if self.shared.outbox_high() >= seq.0 && !self.behind.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            self.drain(Some(seq.0)).await
+        })
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.shared.close();
     }
 }

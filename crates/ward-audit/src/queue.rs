@@ -1,0 +1,187 @@
+//! The bounded queue between the callers and the writer's thread: callers wait asynchronously for room, the writer
+//! sleeps until there is work. Nothing is ever dropped.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use ward_core::{Event, Receipt, SinkError};
+
+use crate::leaf::Entry;
+
+/// Sealed octets that one place in the queue stands for, so that the queue is bounded in octets too.
+const OCTETS_PER_PLACE: usize = 64 * 1024;
+/// Octets after which a commit takes no further job.
+const COMMIT_OCTETS: usize = 8 * 1024 * 1024;
+
+/// Entries to be written next to each other.
+pub(crate) struct Append {
+    pub(crate) entries: Vec<(Entry, Event)>,
+    pub(crate) reply: oneshot::Sender<Result<Receipt, SinkError>>,
+    /// Gives the places back once the job is done.
+    pub(crate) _places: OwnedSemaphorePermit,
+}
+
+impl Append {
+    fn octets(&self) -> usize {
+        self.entries.iter().map(|(entry, _)| entry.sealed.len() + entry.leaf.len()).sum()
+    }
+}
+
+/// A wish for a signed checkpoint of all that is durable.
+pub(crate) type Sign = oneshot::Sender<Result<String, SinkError>>;
+
+enum Job {
+    Append(Append),
+    Sign(Sign),
+}
+
+/// What the writer has to do next.
+pub(crate) enum Work {
+    /// Write these in one commit.
+    Commit(Vec<Append>),
+    /// Sign a checkpoint.
+    Sign(Sign),
+    /// The time that the writer wanted to wait has passed without a job.
+    Idle,
+    /// The log is being closed and everything is done.
+    Close,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    closing: bool,
+}
+
+/// What the writer and the callers share.
+pub(crate) struct Shared {
+    jobs: Mutex<Jobs>,
+    wake: Condvar,
+    places: Arc<Semaphore>,
+    bound: usize,
+    /// Durable entries.
+    pub(crate) size: AtomicU64,
+    /// Highest outbox place among them.
+    pub(crate) outbox_high: AtomicU64,
+    /// Why the last commit failed.
+    trouble: Mutex<Option<String>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn closed() -> SinkError {
+    SinkError::Unwritable("the log is closed".into())
+}
+
+impl Shared {
+    pub(crate) fn new(bound: usize, size: u64, outbox_high: u64) -> Self {
+        let bound = bound.clamp(1, u32::MAX as usize >> 4);
+        Self {
+            jobs: Mutex::default(),
+            wake: Condvar::new(),
+            places: Arc::new(Semaphore::new(bound)),
+            bound,
+            size: AtomicU64::new(size),
+            outbox_high: AtomicU64::new(outbox_high),
+            trouble: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn outbox_high(&self) -> u64 {
+        self.outbox_high.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
+    /// Sets or clears the trouble; tells whether that is news.
+    pub(crate) fn set_trouble(&self, cause: Option<&str>) -> bool {
+        let mut trouble = lock(&self.trouble);
+        let news = trouble.is_some() != cause.is_some();
+        if trouble.as_deref() != cause {
+            *trouble = cause.map(str::to_owned);
+        }
+        news
+    }
+
+    /// Waits for room, hands the entries over, and waits until they are durable.
+    pub(crate) async fn append(&self, entries: Vec<(Entry, Event)>) -> Result<Receipt, SinkError> {
+        let weight: usize =
+            entries.iter().map(|(entry, _)| 1 + entry.sealed.len() / OCTETS_PER_PLACE).sum();
+        let weight = u32::try_from(weight.clamp(1, self.bound)).unwrap_or(1);
+        let places =
+            Arc::clone(&self.places).acquire_many_owned(weight).await.map_err(|_| closed())?;
+        let (reply, answer) = oneshot::channel();
+        self.put(Job::Append(Append { entries, reply, _places: places }))?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    pub(crate) async fn sign(&self) -> Result<String, SinkError> {
+        let (reply, answer) = oneshot::channel();
+        self.put(Job::Sign(reply))?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    fn put(&self, job: Job) -> Result<(), SinkError> {
+        let mut jobs = lock(&self.jobs);
+        if jobs.closing {
+            return Err(closed());
+        }
+        jobs.waiting.push_back(job);
+        drop(jobs);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// No further jobs; the writer ends after those that wait.
+    pub(crate) fn close(&self) {
+        lock(&self.jobs).closing = true;
+        self.places.close();
+        self.wake.notify_one();
+    }
+
+    /// The next work; sleeps until there is some, or at most `patience`.
+    pub(crate) fn next(&self, patience: Option<Duration>) -> Work {
+        let idle = |jobs: &mut Jobs| jobs.waiting.is_empty() && !jobs.closing;
+        let jobs = lock(&self.jobs);
+        let mut jobs = match patience {
+            None => self.wake.wait_while(jobs, idle).unwrap_or_else(PoisonError::into_inner),
+            Some(patience) => {
+                self.wake
+                    .wait_timeout_while(jobs, patience, idle)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+        let (mut commit, mut octets) = (Vec::new(), 0);
+        while octets < COMMIT_OCTETS {
+            match jobs.waiting.pop_front() {
+                Some(Job::Append(append)) => {
+                    octets += append.octets();
+                    commit.push(append);
+                }
+                Some(Job::Sign(sign)) if commit.is_empty() => return Work::Sign(sign),
+                Some(job) => {
+                    jobs.waiting.push_front(job);
+                    break;
+                }
+                None => break,
+            }
+        }
+        match (commit.is_empty(), jobs.closing) {
+            (false, _) => Work::Commit(commit),
+            (true, true) => Work::Close,
+            (true, false) => Work::Idle,
+        }
+    }
+}
