@@ -56,7 +56,7 @@ impl Reference {
                 return Self::local(rest);
             }
         }
-        Self::Foreign { patient: mentions_patient(absolute.path) }
+        Self::Foreign { patient: leads_to_patient(absolute.path) }
     }
 
     fn local(text: &str) -> Self {
@@ -78,10 +78,19 @@ impl Reference {
     }
 }
 
-/// Whether a text that is no clear reference could still mean a patient to somebody.
-pub(crate) fn mentions_patient(text: &str) -> bool {
-    // `%` could hide any letter.
-    text.to_ascii_lowercase().contains("patient") || text.contains('%')
+/// Whether an unclear reference surely means something else than a patient: it begins with another
+/// type and neither says nor hides `Patient`.
+pub(crate) fn is_surely_no_patient(text: &str) -> bool {
+    let head = text.split(['/', '?']).next().and_then(ResourceType::from_name);
+    head.is_some_and(|rtype| !rtype.is_patient())
+        && !text.to_ascii_lowercase().contains("patient")
+        && !text.contains('%')
+}
+
+/// Whether the path of a URL has a segment that says, or may hide, `Patient`.
+fn leads_to_patient(path: &str) -> bool {
+    path.split(['/', '?', '#', ';'])
+        .any(|word| word.eq_ignore_ascii_case("patient") || word.contains('%'))
 }
 
 struct Url<'a> {
@@ -93,6 +102,9 @@ struct Url<'a> {
 impl<'a> Url<'a> {
     fn split(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
+        if !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')) {
+            return None;
+        }
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let scheme = scheme.to_ascii_lowercase();
         let mut authority = authority.to_ascii_lowercase();
@@ -149,7 +161,8 @@ mod tests {
             ("URN:uuid:85b6b5cc", Reference::Urn),
             ("https://other.example/fhir/Patient/B", Reference::Foreign { patient: true }),
             ("https://other.example/fhir/Device/B", Reference::Foreign { patient: false }),
-            ("https://gw.example/default/fhirPatient/B", Reference::Foreign { patient: true }),
+            ("https://gw.example/default/fhirPatient/B", Reference::Foreign { patient: false }),
+            ("https://other.example/%50atient/B", Reference::Foreign { patient: true }),
             ("https://u@gw.example/default/fhir/Patient/B", Reference::Foreign { patient: true }),
         ] {
             assert_eq!(Reference::parse(text, &BASES), want, "{text}");
@@ -178,5 +191,18 @@ mod tests {
         ] {
             assert_eq!(Reference::parse(text, &BASES), Reference::Unclear, "{text}");
         }
+    }
+
+    #[test]
+    fn only_what_surely_is_no_patient_is_passed_over() {
+        for text in ["Practitioner?identifier=urn:x|1", "Device/a_b", "Group/1/2"] {
+            assert!(is_surely_no_patient(text), "{text}");
+        }
+        for text in
+            ["", "B", "Patient?identifier=x", "./Patient/B", "Device/../Patient/B", "patient/B"]
+        {
+            assert!(!is_surely_no_patient(text), "{text}");
+        }
+        assert!(!is_surely_no_patient("Device/%2e%2e/x"));
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use ward_core::json::{self, JsonError};
 use ward_core::{Limits, PatientId};
 
-use crate::reference::mentions_patient;
+use crate::reference::is_surely_no_patient;
 use crate::{FhirId, Reference, ReferenceBases, ResourceType};
 
 /// Why a record cannot be judged; it is never released then.
@@ -154,7 +154,7 @@ fn point(text: &str, bases: &[&str], into: &mut BTreeSet<PatientId>) -> Result<(
         }
         // Nobody can say whose patient that is, and unknown is never yes.
         Reference::Foreign { patient: true } => Err(ViewError::Reference),
-        Reference::Unclear if mentions_patient(text) => Err(ViewError::Reference),
+        Reference::Unclear if !is_surely_no_patient(text) => Err(ViewError::Reference),
         Reference::Local { .. }
         | Reference::Contained
         | Reference::Urn

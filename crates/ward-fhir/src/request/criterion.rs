@@ -124,14 +124,14 @@ fn reference(
     }
 }
 
-/// What a bare id means. `patient` and `subject` ask for a patient, whatever else could stand there.
+/// What a bare id means: the only target, the target that the parameter is named after (`patient`,
+/// `encounter`), or the patient for `subject`. Nothing is guessed for others.
 fn only_target(param: &SearchParam) -> Option<ResourceType> {
+    let named = || param.targets.iter().find(|name| name.eq_ignore_ascii_case(param.code));
     let name = match (param.code, param.targets) {
-        ("patient" | "subject", targets) if targets.is_empty() || targets.contains(&"Patient") => {
-            "Patient"
-        }
         (_, [name]) => name,
-        _ => return None,
+        ("subject", targets) if targets.is_empty() || targets.contains(&"Patient") => "Patient",
+        _ => named()?,
     };
     ResourceType::from_name(name)
 }

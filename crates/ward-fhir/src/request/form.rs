@@ -18,7 +18,17 @@ pub(crate) fn pairs(text: &str, into: &mut Vec<Pair>, limits: &Limits) -> Result
     for piece in text.split('&').filter(|piece| !piece.is_empty()) {
         let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
         let decoded = |raw| decode(raw, true).map_err(fault);
-        into.push(Pair { name: decoded(name)?, value: decoded(value)? });
+        let pair = Pair { name: decoded(name)?, value: decoded(value)? };
+        // Servers differ in the case that they take for these two, so Ward takes none.
+        if pair.name.eq_ignore_ascii_case("access_token") {
+            let text = "Tokens belong into the Authorization header, never into a URL.";
+            return Err(Refusal::malformed("A23", text));
+        }
+        if pair.name.eq_ignore_ascii_case("_method") {
+            let text = "_method is not supported; send the method itself.";
+            return Err(Refusal::malformed("A14", text));
+        }
+        into.push(pair);
         if into.len() > limits.search_parameters {
             let text = "There are too many parameters.";
             return Err(Refusal::new(400, "LIMIT", IssueCode::TooCostly, text));
@@ -47,17 +57,6 @@ pub(crate) fn general(pairs: Vec<Pair>, accept: Option<&str>) -> Result<Vec<Pair
     let mut formats = Vec::new();
     let mut rest = Vec::new();
     for pair in pairs {
-        // Servers differ in the case that they take for these two, so Ward takes none.
-        if pair.name.eq_ignore_ascii_case("access_token") {
-            let text = "Tokens belong into the Authorization header, never into a URL.";
-            return Err(Refusal::malformed("A23", text));
-        }
-        if pair.name.eq_ignore_ascii_case("_method") {
-            return Err(Refusal::malformed(
-                "A14",
-                "_method is not supported; send the method itself.",
-            ));
-        }
         match pair.name.as_str() {
             "_format" => formats.push(pair.value),
             "_pretty" if matches!(pair.value.as_str(), "true" | "false") => {}
@@ -72,17 +71,16 @@ pub(crate) fn general(pairs: Vec<Pair>, accept: Option<&str>) -> Result<Vec<Pair
 /// Parameters of an interaction that takes none but the general ones and `known`, which are ignored.
 pub(crate) fn instance_parameters(
     raw: &RawRequest<'_>,
-    limits: &Limits,
+    query: Vec<Pair>,
     strict: bool,
     known: &[&str],
 ) -> Result<(), Refusal> {
     no_body(raw)?;
-    let mut found = Vec::new();
-    pairs(raw.query.unwrap_or_default(), &mut found, limits)?;
-    for pair in general(found, raw.accept)? {
+    for pair in general(query, raw.accept)? {
         match pair.name.as_str() {
+            "_summary" if pair.value == "false" => {}
             // They would hide from the filter what it decides on (C7).
-            "_elements" | "_summary" if pair.value != "false" => {
+            "_elements" | "_summary" => {
                 return Err(Refusal::unsupported("C7", format!("{} is not supported.", pair.name)));
             }
             name if strict && !known.contains(&name) => return Err(unknown(name)),

@@ -218,23 +218,27 @@ impl FhirRequest {
         if target_bytes > limits.target_bytes {
             return Err(Refusal::new(414, "LIMIT", IssueCode::TooLong, "The URL is too long."));
         }
-        let route = path::route(raw)?;
+        // What is malformed is 400 on every path and method, so it is looked at first.
+        let segments = path::segments(raw.path)?;
+        let mut query = Vec::new();
+        form::pairs(raw.query.unwrap_or_default(), &mut query, limits)?;
+        let route = path::route(raw.method, &segments)?;
         let strict = media::handling_is_strict(raw.prefer);
         let interaction = match route {
             path::Route::Capabilities => {
-                form::instance_parameters(raw, limits, strict, &["mode"])?;
+                form::instance_parameters(raw, query, strict, &["mode"])?;
                 Interaction::Capabilities
             }
             path::Route::Read { rtype, id } => {
-                form::instance_parameters(raw, limits, strict, &[])?;
+                form::instance_parameters(raw, query, strict, &[])?;
                 Interaction::Read { rtype, id }
             }
             path::Route::Vread { rtype, id, vid } => {
-                form::instance_parameters(raw, limits, strict, &[])?;
+                form::instance_parameters(raw, query, strict, &[])?;
                 Interaction::Vread { rtype, id, vid }
             }
             path::Route::Search(rtype) => {
-                Interaction::Search(search::parse(rtype, raw, limits, strict)?)
+                Interaction::Search(search::parse(rtype, raw, query, limits, strict)?)
             }
         };
         Ok(Self { version, interaction })

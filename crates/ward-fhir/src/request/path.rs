@@ -4,8 +4,8 @@
 //! Refuses encoded slashes, backslashes, NUL and percent signs, dot segments, `;`, empty segments
 //! and everything that is not an interaction of [`super::Interaction`].
 
+use super::Refusal;
 use super::encode::{Fault, decode};
-use super::{RawRequest, Refusal};
 use crate::{FhirId, IssueCode, ResourceType};
 
 /// Where a request goes.
@@ -19,13 +19,12 @@ pub(crate) enum Route {
 
 const READ: &str = "GET, HEAD";
 
-/// Reads method and path.
-pub(crate) fn route(raw: &RawRequest<'_>) -> Result<Route, Refusal> {
-    let segments = segments(raw.path)?;
+/// Where a method on decoded segments goes.
+pub(crate) fn route(method: &str, segments: &[String]) -> Result<Route, Refusal> {
     let words: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let get = matches!(raw.method, "GET" | "HEAD");
-    let post = raw.method == "POST";
-    if !get && !post && !matches!(raw.method, "PUT" | "PATCH" | "DELETE") {
+    let get = matches!(method, "GET" | "HEAD");
+    let post = method == "POST";
+    if !get && !post && !matches!(method, "PUT" | "PATCH" | "DELETE") {
         // TRACE, OPTIONS, WebDAV and invented verbs.
         return Err(Refusal::method("A16", READ));
     }
@@ -39,11 +38,7 @@ pub(crate) fn route(raw: &RawRequest<'_>) -> Result<Route, Refusal> {
             "Searching several types at once is not offered; search one type.",
         )),
         ["metadata"] => only(get, READ, Route::Capabilities),
-        ["_history"] | [_, "_history"] | [_, _, "_history"]
-            if words.first().is_none_or(|first| known(first).is_ok() || *first == "_history") =>
-        {
-            Err(forbidden("C6", "History is not offered; a single version can be read by its id."))
-        }
+        ["_history"] => Err(history()),
         [first, ..] => {
             if is_operation(first) {
                 return Err(operation());
@@ -58,8 +53,10 @@ fn typed(rtype: ResourceType, rest: &[&str], get: bool, post: bool) -> Result<Ro
         // POST here would create.
         [] => only(get, READ, Route::Search(rtype)),
         ["_search"] => only(post, "POST", Route::Search(rtype)),
+        ["_history"] => Err(history()),
         [word] if is_operation(word) => Err(operation()),
         [id] => only(get, READ, Route::Read { rtype, id: instance(id)? }),
+        [id, "_history"] => instance(id).and(Err(history())),
         [id, word] if is_operation(word) => instance(id).and(Err(operation())),
         [id, "*"] => instance(id).and(Err(compartment())),
         [id, word] if ResourceType::from_name(word).is_some() => {
@@ -101,6 +98,10 @@ fn operation() -> Refusal {
     forbidden("G18", "Operations are not offered.")
 }
 
+fn history() -> Refusal {
+    forbidden("C6", "History is not offered; a single version can be read by its id.")
+}
+
 fn compartment() -> Refusal {
     forbidden(
         "D27",
@@ -117,7 +118,7 @@ fn forbidden(rule: &'static str, text: &str) -> Refusal {
 }
 
 /// The decoded segments of a canonical path.
-fn segments(path: &str) -> Result<Vec<String>, Refusal> {
+pub(crate) fn segments(path: &str) -> Result<Vec<String>, Refusal> {
     if path.is_empty() || path == "/" {
         return Ok(Vec::new());
     }

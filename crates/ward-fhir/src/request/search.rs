@@ -30,11 +30,11 @@ const REFUSED: [(&str, &str); 14] = [
 pub(crate) fn parse(
     rtype: ResourceType,
     raw: &RawRequest<'_>,
+    query: Vec<Pair>,
     limits: &Limits,
     strict: bool,
 ) -> Result<Search, Refusal> {
-    let mut pairs = Vec::new();
-    form::pairs(raw.query.unwrap_or_default(), &mut pairs, limits)?;
+    let mut pairs = query;
     if raw.method == "POST" {
         media::require_form(raw.content_type, raw.body)?;
         if raw.body.len() > limits.fhir_body_bytes {
