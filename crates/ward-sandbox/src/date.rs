@@ -15,29 +15,23 @@ const DAY: i64 = 86_400_000;
 
 /// Parses `YYYY`, `YYYY-MM`, `YYYY-MM-DD` or a date-time with minutes, seconds or fractions.
 pub(crate) fn parse(text: &str) -> Option<Span> {
-    let (date, clock) = match text.split_once('T') {
-        Some((date, clock)) => (date, Some(clock)),
-        None => (text, None),
-    };
-    let mut parts = date.split('-');
-    let year: i32 = digits(parts.next()?, 4)?;
-    let month: Option<u8> = parts.next().map(|part| digits(part, 2)).transpose_or()?;
-    let day: Option<u8> = parts.next().map(|part| digits(part, 2)).transpose_or()?;
-    if parts.next().is_some() || (clock.is_some() && day.is_none()) {
-        return None;
-    }
-    let Some(month) = month else {
-        return Some(Span {
-            start: midnight(year, 1, 1)?,
-            end: midnight(year.checked_add(1)?, 1, 1)? - 1,
-        });
-    };
-    let Some(day) = day else {
-        let (next_year, next_month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
-        return Some(Span {
-            start: midnight(year, month, 1)?,
-            end: midnight(next_year, next_month, 1)? - 1,
-        });
+    let (date, clock) =
+        text.split_once('T').map_or((text, None), |(date, clock)| (date, Some(clock)));
+    let parts: Vec<&str> = date.split('-').collect();
+    let (year, month, day) = match (parts.as_slice(), clock) {
+        ([year], None) => {
+            let year = digits(year, 4)?;
+            let end = midnight(year, 12, 31)? + DAY - 1;
+            return Some(Span { start: midnight(year, 1, 1)?, end });
+        }
+        ([year, month], None) => {
+            let (year, month) = (digits(year, 4)?, digits(month, 2)?);
+            let last = Month::try_from(month).ok()?.length(year);
+            let end = midnight(year, month, last)? + DAY - 1;
+            return Some(Span { start: midnight(year, month, 1)?, end });
+        }
+        ([year, month, day], _) => (digits(year, 4)?, digits(month, 2)?, digits(day, 2)?),
+        _ => return None,
     };
     let start = midnight(year, month, day)?;
     match clock {
@@ -94,7 +88,7 @@ fn time_of_day(text: &str) -> Option<(i64, i64)> {
             }
         },
     };
-    if parts.next().is_some() || hour > 24 || minute > 59 || seconds > 60_999 {
+    if parts.next().is_some() || hour > 23 || minute > 59 || seconds > 60_999 {
         return None;
     }
     Some((hour * 3_600_000 + minute * 60_000 + seconds - zone, length))
@@ -123,21 +117,6 @@ fn digits<T: std::str::FromStr>(text: &str, length: usize) -> Option<T> {
     if valid { text.parse().ok() } else { None }
 }
 
-/// `Option<Option<T>>`, where an inner none is a malformed part.
-trait TransposeOr<T> {
-    fn transpose_or(self) -> Option<Option<T>>;
-}
-
-impl<T> TransposeOr<T> for Option<Option<T>> {
-    fn transpose_or(self) -> Option<Option<T>> {
-        match self {
-            None => Some(None),
-            Some(Some(value)) => Some(Some(value)),
-            Some(None) => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -158,6 +137,8 @@ mod tests {
             ("1970-01-01T01:00:00 01:00", 0, 999),
             ("1969-12-31T23:00:00-01:00", 0, 999),
             ("1969-12", -31 * DAY, -1),
+            ("9999", 253_370_764_800_000, 253_402_300_799_999),
+            ("9999-12", 253_399_622_400_000, 253_402_300_799_999),
         ] {
             assert_eq!(parse(text), Some(Span { start, end }), "{text}");
         }

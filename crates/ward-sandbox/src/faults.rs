@@ -149,7 +149,7 @@ async fn answer(
             stream.write_all(half).await?;
         }
         Fault::Garbage => {
-            stream.write_all(b"\x16\x03\x01 \xff\xfe this is not HTTP\r\n\r\n").await?
+            stream.write_all(b"\x16\x03\x01 \xff\xfe this is not HTTP\r\n\r\n").await?;
         }
         Fault::TruncatedJson => send(stream, status, FHIR_JSON, "", half).await?,
         Fault::Redirect(to) => {

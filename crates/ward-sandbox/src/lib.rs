@@ -115,3 +115,6 @@ impl Sandbox {
         server::start(self.clone(), listener)
     }
 }
+
+#[cfg(test)]
+mod tests;

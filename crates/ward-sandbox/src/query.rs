@@ -34,7 +34,10 @@ pub(crate) fn encode(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~:/,@".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            out.extend([byte >> 4, byte & 15].map(|digit| {
+                char::from_digit(digit.into(), 16).unwrap_or_default().to_ascii_uppercase()
+            }));
         }
     }
     out

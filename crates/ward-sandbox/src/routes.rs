@@ -85,8 +85,9 @@ fn route(sandbox: &Sandbox, base: &str, asked: &Asked) -> Result<Answer, Refusal
         ("GET" | "HEAD", ["metadata"]) => {
             Ok(Answer::new(200, capability::statement(base).to_string()))
         }
-        ("GET" | "HEAD", [rtype] | [rtype, "_search"]) => search(sandbox, base, rtype, asked),
-        ("POST", [rtype, "_search"]) => search(sandbox, base, rtype, asked),
+        ("GET" | "HEAD", [rtype] | [rtype, "_search"]) | ("POST", [rtype, "_search"]) => {
+            search(sandbox, base, rtype, asked)
+        }
         ("GET" | "HEAD", [rtype, id]) => read(sandbox, rtype, id, None),
         ("GET" | "HEAD", [rtype, id, "_history", version]) => {
             read(sandbox, rtype, id, Some(version))

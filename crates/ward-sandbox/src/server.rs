@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -148,6 +148,9 @@ async fn serve(service: Service, stream: TcpStream) {
 
 async fn handle(service: Service, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
+    if body.size_hint().lower() > BODY_BYTES as u64 {
+        return respond(Answer::refusal(&Refusal::new(413, "too-long", "The body is too large")));
+    }
     let read = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES).collect()).await;
     let answer = match read {
         Err(_) => Answer::refusal(&Refusal::new(408, "timeout", "The body took too long")),

@@ -120,6 +120,7 @@ fn errors_name_file_and_entry() {
 
 /// Every literal reference of the shared samples resolves, and none of the entries is lost.
 #[test]
+#[expect(clippy::disallowed_macros, reason = "a skipped test says so where the person looks")]
 fn loads_the_shared_samples() {
     for (folder, patients, at_least) in [("synthea-r4", 24, 5000), ("us-core-r4", 4, 740)] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(folder);

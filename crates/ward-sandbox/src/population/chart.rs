@@ -86,7 +86,7 @@ impl Chart<'_> {
         }
         if self.draw.chance(40) {
             let illness = self.draw.pick(&ACUTE);
-            self.condition(illness, days, Some(days - 10), &encounter, json!({}));
+            self.condition(illness, days, Some(days - 10), &encounter, &json!({}));
             if self.draw.chance(60) {
                 let medication = self.draw.pick(&ACUTE_MEDICATION);
                 self.medication(medication, "completed", days, Some(&encounter), &practitioner);
@@ -175,7 +175,14 @@ impl Chart<'_> {
     }
 
     /// `meta` carries the security labels. Without `end` (days ago) the problem is active.
-    fn condition(&mut self, code: Code, days: i64, end: Option<i64>, encounter: &str, meta: Value) {
+    fn condition(
+        &mut self,
+        code: Code,
+        days: i64,
+        end: Option<i64>,
+        encounter: &str,
+        meta: &Value,
+    ) {
         self.conditions += 1;
         let id = chart_id("cond", self.person.index, self.conditions);
         let end = end.filter(|end| *end >= 0);
@@ -242,7 +249,7 @@ impl Chart<'_> {
             if self.draw.chance((years / 3).clamp(2, 25)) {
                 let days = self.day(4000);
                 let practitioner = department.practitioner(self.draw).to_owned();
-                self.condition(problem, days, None, "", json!({}));
+                self.condition(problem, days, None, "", &json!({}));
                 self.medication(medication, "active", days, None, &practitioner);
             }
         }
@@ -317,7 +324,7 @@ impl Chart<'_> {
         }
         let meta = json!({ "security": security });
         let days = self.day(2000);
-        self.condition(problem, days, None, "", meta.clone());
+        self.condition(problem, days, None, "", &meta);
         let Some(department) = staff.department(self.draw) else { return };
         let practitioner = department.practitioner(self.draw).to_owned();
         self.observation(days, json!({

@@ -59,7 +59,7 @@ pub(super) fn generate(builder: &mut Builder, draw: &Draw) -> Staff {
     let departments = DEPARTMENTS.iter().enumerate();
     let departments = departments
         .map(|(index, (code, display, name))| {
-            department(builder, draw, index, concept(SNOMED, code, display), name)
+            department(builder, draw, index, &concept(SNOMED, code, display), name)
         })
         .collect();
     Staff { departments }
@@ -69,7 +69,7 @@ fn department(
     builder: &mut Builder,
     draw: &Draw,
     index: usize,
-    specialty: serde_json::Value,
+    specialty: &serde_json::Value,
     name: &str,
 ) -> Department {
     let organization = format!("org-dept-{index}");
