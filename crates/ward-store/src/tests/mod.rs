@@ -1,5 +1,7 @@
 //! The repositories on SQLite: the common suite, and what only a store in files can get wrong.
 
+mod kill;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,11 @@ impl House {
     fn new() -> Self {
         let scratch = Scratch::new();
         create_key_file(&scratch.path("root.key"), &SystemRng).unwrap();
+        Self::at(scratch)
+    }
+
+    /// The house in a directory that has its key file.
+    fn at(scratch: Scratch) -> Self {
         let unlock = Unlock::KeyFile(scratch.path("root.key"));
         let vault = FileVault::open(&scratch.path("vault"), &unlock, Arc::new(SystemRng)).unwrap();
         Self { scratch, world: World::new(), vault }
