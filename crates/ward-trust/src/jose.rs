@@ -343,6 +343,9 @@ fn certificates(
                 return Err(JoseError::CertificatesExceeded);
             }
             let der = STANDARD.decode(text).map_err(|_| JoseError::CertificateMalformed)?;
+            if der.len() > limits.certificate_bytes {
+                return Err(JoseError::CertificatesExceeded);
+            }
             Certificate::from_der(&der).map_err(|_| JoseError::CertificateMalformed)
         })
         .collect()

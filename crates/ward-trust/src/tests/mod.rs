@@ -1,1 +1,10 @@
-//! t
+//! Tests of the room: generated chains, lists, JWTs and documents, good and bad, named after the rows of
+//! udap.md §7.
+
+mod assertion;
+mod crl;
+mod jose;
+mod metadata;
+mod path;
+mod pki;
+mod statement;
