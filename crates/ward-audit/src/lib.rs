@@ -72,3 +72,6 @@ pub(crate) fn disk_error(doing: &'static str, path: &str) -> impl Fn(std::io::Er
     let what = format!("{doing} {path}");
     move |source| LogError::Disk { what: what.clone(), source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -338,9 +338,8 @@ pub(crate) mod tests {
             let got: Vec<_> =
                 leaves.consistency(first, second).unwrap().iter().map(|hash| hex(hash)).collect();
             assert_eq!(got, want, "PROOF({first}, {second})");
-            let root = |size: usize| unhex(ROOTS[size - 1]).unwrap();
+            let root = |size: u64| unhex(ROOTS[size as usize - 1]).unwrap();
             let (older, newer) = (root(first), root(second));
-            let (first, second) = (first as u64, second as u64);
             let hashes = want.iter().map(|text| unhex(text).unwrap()).collect();
             assert_eq!(ConsistencyProof { first, second, hashes }.verify(&older, &newer), Ok(()));
         }

@@ -86,6 +86,11 @@ pub(crate) fn write_full(disk: &dyn Disk, path: &str, bytes: &[u8]) -> io::Resul
         disk.create_dir(dir)?;
     }
     put(disk, path, bytes)?;
+    clear_partial(disk, path)
+}
+
+/// Removes the partial tiles of a tile.
+pub(crate) fn clear_partial(disk: &dyn Disk, path: &str) -> io::Result<()> {
     let partial = format!("{path}.p");
     let widths = disk.list(&partial)?;
     for width in &widths {
@@ -98,10 +103,7 @@ impl Tiles {
     /// Replaces partial tiles of the right edge that are wrong.
     pub(crate) fn rebuild_partial(&mut self, disk: &dyn Disk) -> io::Result<()> {
         for (path, _, _) in self.partial() {
-            let dir = format!("{path}.p");
-            for width in disk.list(&dir)? {
-                disk.remove(&format!("{dir}/{width}"))?;
-            }
+            clear_partial(disk, &path)?;
         }
         self.flush(disk)
     }

@@ -19,7 +19,7 @@ use crate::format::{
 use crate::note::Checkpoint;
 use crate::queue::{Append, Shared, Work};
 use crate::segments::{Tail, walk};
-use crate::tiles::{Tiles, write_full};
+use crate::tiles::{Tiles, clear_partial, write_full};
 use crate::verify::Checked;
 use crate::{LogError, disk_error};
 
@@ -359,9 +359,12 @@ pub(crate) fn rebuild_tiles(disk: &dyn Disk) -> Result<(), LogError> {
         tiles.push(frame.leaf, |path, bytes| full.push((path, bytes)));
         for (path, bytes) in full {
             let same = disk.read(&path).map_err(disk_error("cannot read", &path))?;
-            if same.as_deref() != Some(bytes.as_slice()) {
-                write_full(disk, &path, &bytes).map_err(disk_error("cannot write", &path))?;
-            }
+            let done = if same.as_deref() == Some(bytes.as_slice()) {
+                clear_partial(disk, &path)
+            } else {
+                write_full(disk, &path, &bytes)
+            };
+            done.map_err(disk_error("cannot write", &path))?;
         }
         Ok(())
     })?;

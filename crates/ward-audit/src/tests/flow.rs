@@ -1,0 +1,353 @@
+//! The log in use: order, group commit, full disks, destroyed keys, bounds, the outbox, other people's tools.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ward_core::{
+    ClientId, EventBody, EventKind, EventSink as _, GrantId, KeyPurpose, KeyVault as _, OutboxSeq,
+    Purpose, SinkError, TenantId, Transfer,
+};
+
+use super::{EAGER, House, ORIGIN, Store};
+use crate::disk::{Disk as _, RealDisk};
+use crate::testing::{Fault, MemoryDisk, Survival};
+use crate::{
+    BodyError, Checkpoint, Log, LogError, Place, Reader, Tampered, VerifierKey, fhir_view,
+    leaf_hash, verify,
+};
+
+#[tokio::test]
+async fn what_is_recorded_is_read_back_proved_and_told_in_order() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    let mut events = Vec::new();
+    for n in 0..60_u64 {
+        let batch: Vec<_> = (0..5).map(|k| house.event(&format!("{n}-{k}"))).collect();
+        let receipt = log.record(batch.clone()).await.unwrap();
+        assert_eq!((receipt.first, receipt.count), (n * 5, 5));
+        events.extend(batch);
+    }
+    assert_eq!(log.record(Vec::new()).await.unwrap().count, 0);
+    let note = log.checkpoint().await.unwrap();
+    assert_eq!(note, log.checkpoint().await.unwrap(), "nothing new, nothing signed");
+    let key = VerifierKey::parse(&log.verifier_key()).unwrap();
+    let said = Checkpoint::verify(&note, &key).unwrap();
+    assert_eq!((said.origin.as_str(), said.size), (ORIGIN, 300));
+    let reader = log.reader().unwrap();
+    assert_eq!(reader.root(300).unwrap(), said.root);
+    for index in [0, 1, 255, 256, 299] {
+        let leaf = reader.leaf_bytes(index).unwrap();
+        assert!(leaf.len() <= 2048);
+        assert!(!String::from_utf8_lossy(&leaf).contains("Observation"), "no record ids in a leaf");
+        let proof = reader.prove_inclusion(index, 300).unwrap();
+        assert_eq!(proof.verify(&leaf_hash(&leaf), &said.root), Ok(()));
+        let text = reader.tlog_proof(index).unwrap();
+        assert!(text.starts_with(&format!("c2sp.org/tlog-proof@v1\nindex {index}\n")));
+        assert!(text.ends_with(&note));
+    }
+    for first in [0, 1, 7, 256, 299, 300] {
+        let proof = reader.prove_consistency(first, 300).unwrap();
+        assert_eq!(proof.verify(&reader.root(first).unwrap(), &said.root), Ok(()), "{first}");
+    }
+    for (index, event) in (0..).zip(&events) {
+        assert_eq!(&reader.event(index).await.unwrap().event, event);
+    }
+    assert!(matches!(reader.leaf(300), Err(LogError::NoEntry { index: 300, size: 300 })));
+    assert!(reader.prove_inclusion(300, 301).is_err());
+    log.close().await;
+    assert!(matches!(log.record(vec![house.event("late")]).await, Err(SinkError::Unwritable(_))));
+    let told = house.told.0.lock().unwrap();
+    assert!(told.iter().map(|t| t.index).eq(0..300));
+    assert!(told.iter().map(|t| &t.event).eq(&events));
+}
+
+#[tokio::test]
+async fn other_peoples_tools_find_tiles_and_bundles() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    for _ in 0..30 {
+        log.record((0..10).map(|n| house.event(&n.to_string())).collect()).await.unwrap();
+    }
+    log.close().await;
+    let files = disk.files();
+    let reader = Reader::open(Arc::new(disk.clone()), None).unwrap();
+    assert_eq!(files["tile/0/000"].len(), 8192);
+    assert!(files.keys().all(|path| !path.starts_with("tile/0/000.p")), "full, so not partial");
+    assert_eq!(files["tile/0/001.p/44"].len(), 44 * 32);
+    assert_eq!(files["tile/1/000.p/1"].len(), 32);
+    let (mut rest, mut index) = (files["tile/entries/000"].as_slice(), 0);
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let (leaf, after) = after.split_at(usize::from(u16::from_be_bytes(*length)));
+        assert_eq!(leaf, reader.leaf_bytes(index).unwrap());
+        assert_eq!(leaf_hash(leaf), files["tile/0/000"][index as usize * 32..][..32]);
+        (rest, index) = (after, index + 1);
+    }
+    assert_eq!(index, 256);
+    // They can be lost, and altered, and come back.
+    let want: Vec<_> = files.iter().filter(|(path, _)| path.starts_with("tile/")).collect();
+    disk.steal("tile/0/000");
+    let mut bad = files["tile/1/000.p/1"].clone();
+    bad[3] ^= 1;
+    disk.plant("tile/1/000.p/1", bad);
+    house.open(&disk).unwrap().close().await;
+    let now = disk.files();
+    for (path, bytes) in want {
+        if path != "tile/tmp" && !path.contains(".p/") {
+            assert_eq!(now.get(path), Some(bytes), "{path}");
+        }
+    }
+    assert_eq!(now["tile/1/000.p/1"], files["tile/1/000.p/1"]);
+    assert!(verify(&disk, &log.verifier_key(), None).is_ok());
+}
+
+#[tokio::test]
+async fn a_full_disk_shuts_the_door_until_space_is_freed() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    log.record(vec![house.event("before")]).await.unwrap();
+    disk.set_capacity(Some(disk.used() + 300));
+    for _ in 0..3 {
+        let refused = log.record(vec![house.event("refused")]).await.unwrap_err();
+        let SinkError::Unwritable(why) = &refused else { panic!("{refused}") };
+        assert!(why.contains("the disk is full"), "{why}");
+        assert_eq!(log.healthy(), Err(why.clone()));
+    }
+    assert_eq!(log.size(), 1);
+    disk.set_capacity(None);
+    let receipt = log.record(vec![house.event("after")]).await.unwrap();
+    assert_eq!(receipt.first, 1);
+    assert_eq!(log.healthy(), Ok(()));
+    log.close().await;
+    let report = verify(&disk, &log.verifier_key(), None).unwrap();
+    assert_eq!((report.size, report.signed, report.torn_bytes), (2, 2, 0));
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_written_until_the_log_is_opened_again() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    disk.fail_at(2, Fault::Error); // the append works, its sync does not
+    assert!(log.record(vec![house.event("a")]).await.is_err());
+    let SinkError::Unwritable(why) = log.record(vec![house.event("b")]).await.unwrap_err() else {
+        panic!("refused for another reason")
+    };
+    assert!(why.contains("sync"), "{why}");
+    log.close().await;
+    let log = house.open(&disk).unwrap();
+    log.record(vec![house.event("c")]).await.unwrap();
+    log.close().await;
+    let after = disk.crash(Survival::Nothing);
+    assert!(verify(&after, &log.verifier_key(), None).is_ok());
+}
+
+#[tokio::test]
+async fn a_destroyed_key_takes_the_body_and_leaves_the_leaf() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    log.record(vec![house.event("a")]).await.unwrap();
+    house.clock.advance(std::time::Duration::from_hours(24));
+    log.record(vec![house.event("b")]).await.unwrap();
+    let note = log.checkpoint().await.unwrap();
+    let reader = log.reader().unwrap();
+    assert!(reader.body(0).await.is_ok());
+    let day = reader.leaf(0).unwrap().at.day();
+    house.vault.destroy(&TenantId::default_tenant(), KeyPurpose::LogBody(day)).await.unwrap();
+    assert!(matches!(reader.body(0).await, Err(BodyError::Destroyed)));
+    assert!(reader.body(1).await.is_ok());
+    let closed = Reader::open(Arc::new(disk.clone()), None).unwrap();
+    assert!(matches!(closed.body(1).await, Err(BodyError::NoKeys)));
+    log.close().await;
+    assert!(verify(&disk, &log.verifier_key(), Some(&note)).is_ok());
+    let event = fhir_view::audit_event(&reader.leaf(0).unwrap(), None, 0, ORIGIN);
+    assert_eq!(event["resourceType"], "AuditEvent");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_a_leaf_is_refused_but_a_state_change_is_logged_in_short() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    let mut large = house.event("large");
+    large.action = "x".repeat(2048).into();
+    assert_eq!(log.record(vec![large.clone()]).await, Err(SinkError::TooLarge(2048)));
+    let mut heavy = house.event("heavy");
+    heavy.body.detail.insert("reason".into(), "y".repeat(2 * 1024 * 1024));
+    assert!(matches!(log.record(vec![heavy]).await, Err(SinkError::TooLarge(_))));
+    assert_eq!(log.size(), 0);
+    let store = Arc::new(Store::default());
+    log.attach_outbox(store.clone()).await.unwrap();
+    let seq = store.change(large.clone());
+    log.settle(seq).await.unwrap();
+    let logged = log.reader().unwrap().event(0).await.unwrap().event;
+    assert_eq!((logged.kind, logged.correlation), (large.kind, large.correlation));
+    assert_eq!(logged.action, "too-large");
+    log.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_settles_share_drains_and_log_each_row_once() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    let store = Arc::new(Store::default());
+    assert!(matches!(log.settle(OutboxSeq(1)).await, Err(SinkError::Outbox(_))), "none attached");
+    log.attach_outbox(store.clone()).await.unwrap();
+    let seqs: Vec<_> = (0..200).map(|n| store.change(house.event(&n.to_string()))).collect();
+    let tasks: Vec<_> = seqs
+        .into_iter()
+        .map(|seq| {
+            let log = log.clone();
+            tokio::spawn(async move { log.settle(seq).await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!((log.size(), store.waiting()), (200, 0));
+    let reads = store.reads.load(Ordering::SeqCst);
+    assert!(reads <= 10, "{reads} reads of the outbox for 200 settles");
+    assert!(matches!(log.settle(OutboxSeq(201)).await, Err(SinkError::Outbox(_))), "not there");
+    log.close().await;
+}
+
+#[tokio::test]
+async fn rows_that_nobody_waits_for_any_more_are_taken_along() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    let store = Arc::new(Store::default());
+    log.attach_outbox(store.clone()).await.unwrap();
+    disk.set_capacity(Some(disk.used()));
+    let seq = store.change(house.event("change"));
+    assert!(matches!(log.settle(seq).await, Err(SinkError::Unwritable(_))));
+    disk.set_capacity(None);
+    // An ordinary record, not the settle, brings the row into the log.
+    let receipt = log.record(vec![house.event("read")]).await.unwrap();
+    assert_eq!((receipt.first, store.waiting()), (1, 0));
+    log.settle(seq).await.unwrap();
+    // The store fails to mark its rows: they are logged once all the same, also over a restart.
+    store.forgets_to_drain.store(true, Ordering::SeqCst);
+    let seq = store.change(house.event("second"));
+    log.settle(seq).await.unwrap();
+    log.close().await;
+    assert_eq!(store.waiting(), 1);
+    store.forgets_to_drain.store(false, Ordering::SeqCst);
+    let log = house.open(&disk).unwrap();
+    assert_eq!(log.outbox_high(), seq);
+    log.attach_outbox(store.clone()).await.unwrap();
+    assert_eq!((log.size(), store.waiting()), (3, 0));
+    log.close().await;
+}
+
+#[tokio::test]
+async fn an_idle_log_signs_its_last_entries_without_being_asked() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let tuning =
+        crate::writer::Tuning { checkpoint_every: std::time::Duration::from_millis(50), ..EAGER };
+    let log = Log::open_tuned(house.options(Arc::new(disk.clone())), tuning).unwrap();
+    log.record(vec![house.event("a")]).await.unwrap();
+    for _ in 0..200 {
+        let note = log.reader().unwrap().checkpoint().unwrap();
+        if Checkpoint::parse_unverified(&note).unwrap().size == 1 {
+            log.close().await;
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("no checkpoint within two seconds");
+}
+
+#[tokio::test]
+async fn a_real_directory_holds_a_log_and_one_writer() {
+    let dir = std::env::temp_dir().join(format!("ward-audit-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    let house = House::new(1);
+    let open = || Log::open_tuned(house.options(Arc::new(RealDisk::new(&dir))), EAGER);
+    let log = open().unwrap();
+    assert!(matches!(open(), Err(LogError::Locked)));
+    for n in 0..300 {
+        log.record(vec![house.event(&n.to_string())]).await.unwrap();
+    }
+    let note = log.checkpoint().await.unwrap();
+    log.close().await;
+    let log = open().unwrap();
+    assert_eq!(log.size(), 300);
+    log.record(vec![house.event("more")]).await.unwrap();
+    log.close().await;
+    let disk = RealDisk::new(&dir);
+    let key = log.verifier_key();
+    assert_eq!(verify(&disk, &key, Some(&note)).unwrap().size, 301);
+    assert!(disk.list("segments").unwrap().len() > 2);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |path: &str| std::fs::metadata(dir.join(path)).unwrap().permissions().mode();
+        assert_eq!(mode("checkpoint") & 0o777, 0o600);
+        assert_eq!(mode("segments") & 0o777, 0o700);
+    }
+    let reader = Reader::open_dir(&dir, Some(house.vault.clone())).unwrap();
+    assert_eq!(reader.event(300).await.unwrap().event.body.detail["name"], "more");
+    // One octet of one entry.
+    let path = dir.join("segments/00000000000000000000.seg");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let want = Tampered { place: Place::Entry(0), what: "its bytes are altered" };
+    for error in [verify(&disk, &key, None).unwrap_err(), open().err().unwrap()] {
+        assert!(matches!(&error, LogError::Tampered(got) if *got == want), "{error}");
+    }
+    assert!(matches!(Reader::open_dir(&dir.join("none"), None), Err(LogError::Absent)));
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn an_access_becomes_an_audit_event_in_the_balp_shape() {
+    let house = House::new(1);
+    let mut event = house.event("9");
+    let client = ClientId::new(&*house.clock, &*house.rng);
+    let grant = GrantId::new(&*house.clock, &*house.rng);
+    (event.actor.client, event.actor.grant) = (Some(client), Some(grant));
+    event.purposes = vec![Purpose::Treatment];
+    event.body.policy = Some("ab".repeat(32));
+    event.transfer = Some(Transfer {
+        interaction: "read".into(),
+        resource_type: "Observation".into(),
+        status: 200,
+        resources: 1,
+        patients: 1,
+        bytes: 77,
+        window: None,
+    });
+    let key = ward_core::DataKey { id: ward_core::KeyId(1), key: ward_core::Secret::new([1; 32]) };
+    let leaf = |event: &ward_core::Event| {
+        let entry = crate::leaf::seal(event, None, ORIGIN, 3, &key, &*house.rng).unwrap();
+        crate::Leaf::parse(&entry.leaf).unwrap()
+    };
+    let view = fhir_view::audit_event(&leaf(&event), Some(&event.body), 4, ORIGIN);
+    for (pointer, want) in [
+        ("/type/code", "rest"),
+        ("/subtype/0/code", "read"),
+        ("/action", "R"),
+        ("/outcome", "0"),
+        ("/recorded", event.at.to_rfc3339().as_str()),
+        ("/purposeOfEvent/0/coding/0/code", "TREAT"),
+        ("/agent/0/who/identifier/value", &format!("urn:uuid:{client}")),
+        ("/agent/0/policy/0", &format!("urn:uuid:{grant}")),
+        ("/source/observer/display", ORIGIN),
+        ("/entity/2/what/reference", "Observation/9/_history/1"),
+        ("/entity/2/type/code", "Observation"),
+        ("/entity/3/what/reference", "Patient/p1"),
+        ("/entity/3/role/code", "1"),
+    ] {
+        assert_eq!(view.pointer(pointer).and_then(|v| v.as_str()), Some(want), "{pointer}");
+    }
+    event.body = EventBody::default();
+    let denied = event.refused("ROSTER");
+    let view = fhir_view::audit_event(&leaf(&denied), Some(&denied.body), 5, ORIGIN);
+    assert_eq!(
+        (&view["outcome"], &view["outcomeDesc"]),
+        (&"4".into(), &"Refused by a rule: ROSTER".into())
+    );
+    assert!(!view.to_string().contains("Patient/"), "a denial names no patient");
+    let mut other = denied;
+    (other.kind, other.transfer) = (EventKind::Revocation, None);
+    let view = fhir_view::audit_event(&leaf(&other), Some(&other.body), 6, ORIGIN);
+    assert_eq!(view["subtype"][0]["code"], "revocation/released");
+}
