@@ -103,7 +103,8 @@ mod tests {
         ] {
             assert_eq!(Form::parse(body).unwrap_err(), want, "{:?}", String::from_utf8_lossy(body));
         }
-        let many = (0..=MAX_PARAMETERS).map(|n| format!("p{n}=1&")).collect::<String>();
+        let many: Vec<String> = (0..=MAX_PARAMETERS).map(|n| format!("p{n}=1")).collect();
+        let many = many.join("&");
         assert!(Form::parse(many.as_bytes()).is_err());
     }
 
@@ -120,7 +121,8 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn never_panics_and_round_trips(value in "\\PC{0,40}") {
-            let encoded: String = value.bytes().map(|b| format!("%{b:02X}")).collect();
+            let encoded: Vec<String> = value.bytes().map(|b| format!("%{b:02X}")).collect();
+            let encoded = encoded.concat();
             let form = Form::parse(format!("k={encoded}").as_bytes());
             if value.chars().any(char::is_control) {
                 proptest::prop_assert!(form.is_err());

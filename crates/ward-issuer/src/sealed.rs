@@ -115,7 +115,7 @@ impl Sealer {
             .counter
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_add(1))
             .map_err(|_| IssuerError::Seal("this process start has used up its nonces"))?;
-        let mut bytes = header(name, counter).to_vec();
+        let mut bytes = header(name, counter);
         let aad = self.context(&bytes);
         let sealed = crypto::seal_with_nonce(&subkey, nonce(counter), &aad, &encode(claims)?)
             .map_err(|_| IssuerError::Seal("the key is not well-formed"))?;

@@ -67,7 +67,7 @@ impl Issuer {
         let now = self.deps.clock.now();
         let (client, jws) = self.assertion(&form, now)?;
         let client = self.authenticate(client, jws, now, exchange).await?;
-        match self.grant(&client, grant_type, &form, now).await {
+        match self.grant(&client, grant_type, &form, now) {
             Ok(grant) => self.issue(&client, grant, exchange).await,
             Err(refusal) if refusal.answer == Answer::Unavailable => Err(refusal),
             Err(refusal) => {
@@ -192,7 +192,7 @@ impl Issuer {
     }
 
     /// What the client is allowed, not yet kept.
-    async fn grant(
+    fn grant(
         &self,
         client: &Authenticated,
         grant_type: &str,
@@ -223,7 +223,7 @@ impl Issuer {
         let expires = chain
             .certificates
             .iter()
-            .map(|certificate| certificate.not_after())
+            .map(ward_trust::Certificate::not_after)
             .chain([now.plus(self.limits.access_token_life)])
             .min()
             .unwrap_or(now);

@@ -5,6 +5,8 @@ use ward_trust::metadata;
 use super::*;
 use crate::discovery::ALGS;
 
+type Spoil = fn(&mut IssuerConfig);
+
 const PATH: &str = "/default/fhir/.well-known/udap";
 
 async fn get(world: &World, target: &str) -> Answer {
@@ -162,7 +164,6 @@ async fn the_signed_part_is_kept_and_made_anew_before_it_ends() {
 #[tokio::test]
 async fn configurations_that_cannot_be_served_are_refused() {
     let world = World::new();
-    type Spoil = fn(&mut IssuerConfig);
     let rows: Vec<(&str, Spoil, &str)> = vec![
         ("SMD-11 SAN", |c| c.fhir_base.push('x'), "SAN URI"),
         (

@@ -7,6 +7,8 @@ use super::pki::{OTHER_URI, SECOND_URI};
 use super::*;
 use crate::Act;
 
+type Of = fn(&Principal) -> Subject;
+
 const STATEMENT: &str = "invalid_software_statement";
 const METADATA: &str = "invalid_client_metadata";
 const SCOPE: &str = "system/Patient.rs";
@@ -225,7 +227,6 @@ async fn a_revocation_holds_at_the_next_request_and_after_a_restart() {
     let client = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
     let other = world.registered(&PKI.other, OTHER_URI, SCOPE).await;
     let bystander = world.issued(&PKI.other, &other, SCOPE).await;
-    type Of = fn(&Principal) -> Subject;
     let rows: [(&str, Of); 3] = [
         ("token", |p| Subject::Token(p.token)),
         ("grant", |p| Subject::Grant(p.grant)),

@@ -2,9 +2,11 @@
 //! certificates and lists, a clock moved by hand, and a sink that drains the outbox.
 
 mod discovery;
+mod interop;
 mod lifecycle;
 mod pki;
 mod registration;
+mod signatures;
 mod token;
 
 use std::net::IpAddr;
@@ -296,7 +298,8 @@ fn post(url: &str, media: &str, body: impl Into<Bytes>) -> Request<Bytes> {
 }
 
 fn encode(text: &str) -> String {
-    text.bytes().map(|b| format!("%{b:02X}")).collect()
+    let octets: Vec<String> = text.bytes().map(|b| format!("%{b:02X}")).collect();
+    octets.concat()
 }
 
 fn envelope(statement: &str) -> Value {

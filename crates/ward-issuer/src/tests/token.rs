@@ -7,7 +7,11 @@ use super::*;
 
 const SCOPE: &str = "system/Patient.rs";
 
+const C: &str = "invalid_client";
+const G: &str = "invalid_grant";
+
 type Claims = Map<String, Value>;
+type Pairs = Vec<(String, String)>;
 type Change = Box<dyn Fn(&mut Claims)>;
 
 fn set(name: &'static str, value: Value) -> Change {
@@ -55,8 +59,6 @@ async fn assertions_with_bad_claims_are_refused() {
             claims.insert("sub".into(), id.clone());
         })
     };
-    const C: &str = "invalid_client";
-    const G: &str = "invalid_grant";
     let unknown = "0192f0c1-2345-7abc-8def-0123456789ab";
     let rows: Vec<(&str, Change, &str)> = vec![
         ("T11 differ", set("iss", json!(unknown)), C),
@@ -129,9 +131,9 @@ async fn malformed_token_requests_are_refused() {
     let world = World::new();
     let client = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
     let fresh = || sign(&PKI.client, &assertion(&client));
-    let form = |change: &dyn Fn(&mut Vec<(String, String)>)| {
+    let form = |change: &dyn Fn(&mut Pairs)| {
         let assertion = fresh();
-        let mut pairs: Vec<(String, String)> =
+        let mut pairs: Pairs =
             token_form(&assertion, SCOPE).into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         change(&mut pairs);
         let pairs: Vec<String> =
