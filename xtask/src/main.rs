@@ -63,8 +63,9 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<String, String> {
 }
 
 /// The workspace's folder.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
 }
 
 /// The committed table.

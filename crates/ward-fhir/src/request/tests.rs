@@ -615,6 +615,20 @@ proptest! {
         }
     }
 
+    /// D28: it does not matter what stands in the URL and what in the form.
+    #[test]
+    fn get_and_post_are_one_search(pieces in prop::collection::vec(piece(), 0..5), at in 0_usize..6) {
+        let (url, form) = pieces.split_at(at.min(pieces.len()));
+        let (url, form, whole) = (url.join("&"), form.join("&"), pieces.join("&"));
+        let post = RawRequest {
+            method: "POST",
+            content_type: Some("application/x-www-form-urlencoded"),
+            body: form.as_bytes(),
+            ..get("/Observation/_search", &url)
+        };
+        prop_assert_eq!(parse(&post), parse(&get("/Observation", &whole)));
+    }
+
     #[test]
     fn a_criterion_made_from_any_text_survives_the_wire(text in "\\PC{1,20}") {
         let escaped = text.replace('\\', "\\\\").replace(',', "\\,");
