@@ -71,8 +71,8 @@ pub(crate) async fn seal(
 ) -> Result<String, Fault> {
     let key = vault.current(binding.tenant, KeyPurpose::Cursor).await.map_err(|_| Fault::Keys)?;
     let plain = encode(position, expires).ok_or(Fault::Upstream("paging link too long to keep"))?;
-    let sealed = crypto::seal(&binding.key(&key), rng, &binding.aad(), &plain)
-        .map_err(|_| Fault::Keys)?;
+    let sealed =
+        crypto::seal(&binding.key(&key), rng, &binding.aad(), &plain).map_err(|_| Fault::Keys)?;
     Ok(crypto::hex(&[&key.id.0.to_be_bytes()[..], &sealed].concat()))
 }
 
@@ -91,8 +91,8 @@ pub(crate) async fn open(
         Err(VaultError::Unavailable(_)) => return Err(Fault::Keys),
         Err(VaultError::Unknown | VaultError::Destroyed) => return Err(Fault::NotFound),
     };
-    let plain = crypto::open(&binding.key(&key), &binding.aad(), sealed)
-        .map_err(|_| Fault::NotFound)?;
+    let plain =
+        crypto::open(&binding.key(&key), &binding.aad(), sealed).map_err(|_| Fault::NotFound)?;
     match decode(&plain) {
         Some((position, expires)) if now < expires => Ok(position),
         _ => Err(Fault::NotFound),

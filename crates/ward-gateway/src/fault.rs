@@ -113,9 +113,12 @@ impl Fault {
             allow: None,
             retry: false,
         };
-        let later = |issue, text| Wire { retry: true, ..plain(S::SERVICE_UNAVAILABLE, issue, text) };
-        let challenged =
-            |status, issue, challenge, text| Wire { challenge: Some(challenge), ..plain(status, issue, text) };
+        let later =
+            |issue, text| Wire { retry: true, ..plain(S::SERVICE_UNAVAILABLE, issue, text) };
+        let challenged = |status, issue, challenge, text| Wire {
+            challenge: Some(challenge),
+            ..plain(status, issue, text)
+        };
         match self {
             Self::Grammar(refusal) => Wire {
                 allow: refusal.allow,
@@ -125,7 +128,9 @@ impl Fault {
                     refusal.text.as_str(),
                 )
             },
-            Self::Authority => plain(S::BAD_REQUEST, I::Invalid, "The request needs exactly one Host."),
+            Self::Authority => {
+                plain(S::BAD_REQUEST, I::Invalid, "The request needs exactly one Host.")
+            }
             Self::Misdirected => plain(
                 S::MISDIRECTED_REQUEST,
                 I::Invalid,
@@ -155,9 +160,11 @@ impl Fault {
                 I::NotSupported,
                 "Request bodies with a content coding are not supported.",
             ),
-            Self::TargetTooLong => {
-                plain(S::URI_TOO_LONG, I::TooLong, "The request target is too long; use POST _search.")
-            }
+            Self::TargetTooLong => plain(
+                S::URI_TOO_LONG,
+                I::TooLong,
+                "The request target is too long; use POST _search.",
+            ),
             Self::Body(error) => plain(
                 error.status(),
                 if matches!(error, BodyError::TooLarge(_)) { I::TooLong } else { I::Invalid },
@@ -202,9 +209,10 @@ impl Fault {
                 I::NotSupported,
                 "The system behind this gateway does not support one of the search parameters.",
             ),
-            Self::Facts => {
-                later(I::Transient, "What this decision needs to know cannot be read now; try again.")
-            }
+            Self::Facts => later(
+                I::Transient,
+                "What this decision needs to know cannot be read now; try again.",
+            ),
             Self::Log => later(
                 I::Transient,
                 "The audit log cannot be written, so nothing is released; try again later.",

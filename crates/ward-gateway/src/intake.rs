@@ -168,8 +168,11 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
 
 /// All values of a header, joined by a comma.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Fault> {
-    let values: Result<Vec<&str>, _> =
-        headers.get_all(name).iter().map(|value| value.to_str().map_err(|_| Fault::Header)).collect();
+    let values: Result<Vec<&str>, _> = headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.to_str().map_err(|_| Fault::Header))
+        .collect();
     let values = values?;
     Ok((!values.is_empty()).then(|| values.join(", ")))
 }
@@ -210,7 +213,8 @@ mod tests {
 
     #[test]
     fn a_token_in_a_query_is_found_however_it_is_encoded() {
-        for query in ["access_token=x", "a=b&access%5Ftoken=x", "%61ccess_token", "ACCESS_TOKEN=1"] {
+        for query in ["access_token=x", "a=b&access%5Ftoken=x", "%61ccess_token", "ACCESS_TOKEN=1"]
+        {
             assert!(names_token(query), "{query}");
         }
         assert!(!names_token("code=access_token&x_access_token=1"));

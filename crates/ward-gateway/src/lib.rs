@@ -24,12 +24,13 @@ use http::header::{
 };
 use http::{Request, Response, StatusCode};
 use ward_core::{
-    Clock, CorrelationId, Event, EventKind, EventSink, KeyVault, Limits, Rng, TenantId, Transfer,
+    Clock, CorrelationId, Event, EventKind, EventSink, KeyVault, Limits, Outcome, Rng, TenantId,
+    Transfer,
 };
 use ward_fhir::{FhirRequest, Interaction, ReferenceBases, ResourceType};
 use ward_net::http::{Body, empty};
 use ward_net::{HttpClient, Peer};
-use ward_policy::{Plan, Presented, Principal, Resolve, notice, plan, policy_hash};
+use ward_policy::{Plan, Presented, Principal, Resolve, ResolveError, notice, plan, policy_hash};
 use ward_store::Rosters;
 
 pub use fault::Fault;
@@ -167,9 +168,12 @@ impl Gateway {
         if request.interaction == Interaction::Capabilities {
             return Ok(Response::new(ward_net::http::full(self.capabilities.clone())));
         }
-        let presented =
-            Presented { tenant: &self.tenant, authorization: authorization.as_deref() };
+        let presented = Presented { tenant: &self.tenant, authorization: authorization.as_deref() };
         let principal = self.resolve.resolve(&presented).await?;
+        // RS-02: a principal of another tenant is nobody here, whatever the resolver thought.
+        if principal.tenant != self.tenant {
+            return Err(ResolveError::Invalid.into());
+        }
         *told = notice(&principal);
         let known = self.facts.gather(&principal).await?;
         let exchange = Exchange {
@@ -191,6 +195,16 @@ impl Gateway {
             Err(Fault::Denied(denial)) => {
                 self.note_refusal(&exchange, denial.rule, denial.status).await?;
                 Err(Fault::Denied(denial))
+            }
+            // What could not be done was still asked for; a log that fails is told by its own fault.
+            Err(fault) if fault.rule().is_none() && !matches!(fault, Fault::Log) => {
+                let mut event = self.event(&exchange, "failed");
+                event.outcome = Outcome::Failed;
+                if let Some(transfer) = &mut event.transfer {
+                    transfer.status = fault.status().as_u16();
+                }
+                release::note(&*self.sink, event).await?;
+                Err(fault)
             }
             outcome => outcome,
         }

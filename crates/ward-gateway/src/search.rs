@@ -77,7 +77,10 @@ impl Gateway {
         let page = if nothing {
             Page { exhausted: true, ..Page::default() }
         } else {
-            match self.fill(permit, &want, start).await {
+            // However many pages it takes, the upstream has one time to answer (rule 12).
+            let filled =
+                tokio::time::timeout(self.limits.upstream_timeout, self.fill(permit, &want, start));
+            match filled.await.unwrap_or(Err(Fault::UpstreamTimeout)) {
                 Err(Fault::NotFound) => {
                     self.note_refusal(exchange, "NOT-FOUND", 404).await?;
                     return Err(Fault::NotFound);
@@ -239,7 +242,10 @@ impl Gateway {
             head.push_str(r#","entry":["#);
             if let Some(outcome) = outcome {
                 let comma = if records.is_empty() { "" } else { "," };
-                let _ = write!(tail, r#"{comma}{{"resource":{outcome},"search":{{"mode":"outcome"}}}}"#);
+                let _ = write!(
+                    tail,
+                    r#"{comma}{{"resource":{outcome},"search":{{"mode":"outcome"}}}}"#
+                );
             }
             tail.push(']');
         }

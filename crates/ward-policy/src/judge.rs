@@ -31,7 +31,12 @@ pub(crate) enum Rows {
 }
 
 impl Residual {
-    pub(crate) fn new(rtype: ResourceType, id: Option<FhirId>, rows: Rows, roster: &Roster) -> Self {
+    pub(crate) fn new(
+        rtype: ResourceType,
+        id: Option<FhirId>,
+        rows: Rows,
+        roster: &Roster,
+    ) -> Self {
         let patients = match roster {
             Roster::Known(patients) => Arc::clone(patients),
             Roster::Unknown => Arc::default(),

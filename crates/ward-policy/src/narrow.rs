@@ -35,10 +35,8 @@ const SECURITY: Denial = Denial::forbidden(
     "D10",
     "Searching by security label needs clearance for that label, which this access does not have.",
 );
-const MODIFIER: Denial = Denial::forbidden(
-    "D7",
-    "Modifiers are not allowed on parameters that say whose record it is.",
-);
+const MODIFIER: Denial =
+    Denial::forbidden("D7", "Modifiers are not allowed on parameters that say whose record it is.");
 
 /// Narrows a search to the roster.
 pub(crate) fn narrow(

@@ -113,12 +113,7 @@ const CAPABILITIES: Denial =
     Denial::forbidden("C21", "The capability statement is answered by the gateway itself.");
 
 /// Decides what may be asked of the upstream.
-pub fn plan(
-    principal: &Principal,
-    request: &FhirRequest,
-    facts: &Facts,
-    limits: &Limits,
-) -> Plan {
+pub fn plan(principal: &Principal, request: &FhirRequest, facts: &Facts, limits: &Limits) -> Plan {
     let (rtype, id, letter) = match &request.interaction {
         Interaction::Capabilities => return Plan::Deny(CAPABILITIES),
         Interaction::Read { rtype, id } | Interaction::Vread { rtype, id, .. } => {

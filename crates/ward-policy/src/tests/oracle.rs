@@ -11,9 +11,20 @@ use crate::{Plan, Verdict, judge, plan};
 const MEMBERS: [(&str, &[(&str, &str)]); 6] = [
     ("Observation", &[("subject", "subject"), ("performer", "performer")]),
     ("Encounter", &[("patient", "subject")]),
-    ("AllergyIntolerance", &[("patient", "patient"), ("recorder", "recorder"), ("asserter", "asserter")]),
+    (
+        "AllergyIntolerance",
+        &[("patient", "patient"), ("recorder", "recorder"), ("asserter", "asserter")],
+    ),
     ("Appointment", &[("actor", "participant.actor")]),
-    ("Coverage", &[("policy-holder", "policyHolder"), ("subscriber", "subscriber"), ("beneficiary", "beneficiary"), ("payor", "payor")]),
+    (
+        "Coverage",
+        &[
+            ("policy-holder", "policyHolder"),
+            ("subscriber", "subscriber"),
+            ("beneficiary", "beneficiary"),
+            ("payor", "payor"),
+        ],
+    ),
     ("Patient", &[]),
 ];
 
@@ -68,13 +79,16 @@ fn visible(resource: &Value, roster: &BTreeSet<PatientId>) -> bool {
                 if text.starts_with("https://elsewhere.example/") && text.contains("/Patient/") {
                     return false; // somebody's, and nobody here knows whose
                 }
-                if let Some(id) = target(reference).and_then(|t| t.strip_prefix("Patient/").map(str::to_owned)) {
+                if let Some(id) =
+                    target(reference).and_then(|t| t.strip_prefix("Patient/").map(str::to_owned))
+                {
                     owners.insert(id);
                 }
             }
         }
     }
-    !owners.is_empty() && owners.iter().all(|id| roster.iter().any(|patient| patient.as_str() == id))
+    !owners.is_empty()
+        && owners.iter().all(|id| roster.iter().any(|patient| patient.as_str() == id))
 }
 
 /// Whether a record matches a query of `code=value,value` pairs, as the specification says.
@@ -147,14 +161,19 @@ fn resource() -> impl Strategy<Value = Value> {
 
 fn roster() -> impl Strategy<Value = BTreeSet<PatientId>> {
     proptest::collection::btree_set(prop_oneof![Just("a"), Just("b"), Just("c")], 0..4)
-        .prop_map(|ids| patients(ids))
+        .prop_map(patients)
 }
 
 /// (type, criteria)
 fn query() -> impl Strategy<Value = (&'static str, Vec<(String, Vec<String>)>)> {
     let value = prop_oneof![
-        Just("Patient/a"), Just("Patient/b"), Just("Patient/z"), Just("Patient/a"),
-        Just("Practitioner/a"), Just("Practitioner/z"), Just("Group/a"),
+        Just("Patient/a"),
+        Just("Patient/b"),
+        Just("Patient/z"),
+        Just("Patient/a"),
+        Just("Practitioner/a"),
+        Just("Practitioner/z"),
+        Just("Group/a"),
     ];
     let values = proptest::collection::vec(value, 1..3);
     let pick = (0..8_usize, values);

@@ -28,7 +28,11 @@ fn searches_are_narrowed_to_the_roster() {
     for (target, want, sent) in [
         // One membership parameter, no patient named: the roster is written in.
         ("/Encounter", "rewrite", "Encounter?patient=Patient/a,Patient/b"),
-        ("/Encounter?status=finished", "rewrite", "Encounter?status=finished&patient=Patient/a,Patient/b"),
+        (
+            "/Encounter?status=finished",
+            "rewrite",
+            "Encounter?status=finished&patient=Patient/a,Patient/b",
+        ),
         ("/Patient", "rewrite", "Patient?_id=a,b"),
         ("/Patient?family=x", "rewrite", "Patient?family=x&_id=a,b"),
         // D1: two membership parameters are never ANDed.
@@ -40,14 +44,30 @@ fn searches_are_narrowed_to_the_roster() {
         ("/Observation?subject=Patient/a,Patient/z", "rewrite", "Observation?subject=Patient/a"),
         ("/Observation?subject:Patient=a", "forward", "Observation?subject=Patient/a"),
         ("/Observation?patient=a", "forward", "Observation?patient=Patient/a"),
-        ("/Observation?subject=https://ward.example/default/fhir/Patient/a", "forward", "Observation?subject=Patient/a"),
+        (
+            "/Observation?subject=https://ward.example/default/fhir/Patient/a",
+            "forward",
+            "Observation?subject=Patient/a",
+        ),
         ("/Patient?_id=a,z", "rewrite", "Patient?_id=a"),
         ("/Patient?_id=z", "nothing", ""),
         // D5: what is about something else goes; staff who take part stay.
-        ("/Observation?subject=Patient/a,Group/7,Device/3", "rewrite", "Observation?subject=Patient/a"),
+        (
+            "/Observation?subject=Patient/a,Group/7,Device/3",
+            "rewrite",
+            "Observation?subject=Patient/a",
+        ),
         ("/Observation?subject=Group/7", "nothing", ""),
-        ("/Observation?performer=Practitioner/7", "forward", "Observation?performer=Practitioner/7"),
-        ("/Observation?performer=Practitioner/7,Patient/z", "rewrite", "Observation?performer=Practitioner/7"),
+        (
+            "/Observation?performer=Practitioner/7",
+            "forward",
+            "Observation?performer=Practitioner/7",
+        ),
+        (
+            "/Observation?performer=Practitioner/7,Patient/z",
+            "rewrite",
+            "Observation?performer=Practitioner/7",
+        ),
         ("/Observation?performer=Patient/z", "nothing", ""),
         // D6: repeated criteria are ANDed.
         ("/Observation?patient=Patient/a&patient=Patient/z", "nothing", ""),
@@ -208,7 +228,9 @@ fn subjects_and_grants_survive_storage() {
     ] {
         assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
     }
-    for bad in ["", "grant", "grant:", "grant:x", "Grant:02020202-0202-0202-0202-020202020202", "x:y"] {
+    for bad in
+        ["", "grant", "grant:", "grant:x", "Grant:02020202-0202-0202-0202-020202020202", "x:y"]
+    {
         assert!(bad.parse::<Subject>().is_err(), "{bad}");
     }
     let asks = principal("system/Patient.r system/Observation.rs");
@@ -227,5 +249,7 @@ fn subjects_and_grants_survive_storage() {
     };
     let json = serde_json::to_string(&grant).unwrap();
     assert_eq!(serde_json::from_str::<Grant>(&json).unwrap(), grant);
-    assert!(serde_json::from_str::<Grant>(&json.replace("system/Patient.r", "root/Patient.r")).is_err());
+    assert!(
+        serde_json::from_str::<Grant>(&json.replace("system/Patient.r", "root/Patient.r")).is_err()
+    );
 }

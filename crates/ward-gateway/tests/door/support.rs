@@ -1,0 +1,429 @@
+//! A scripted upstream on a socket, doubles of the rooms around the gateway, and how to ask it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use ward_core::*;
+use ward_fhir::ScopeSet;
+use ward_gateway::{Gateway, GatewayConfig, GatewayDeps};
+use ward_net::{Egress, HttpClient, Peer};
+use ward_policy::{Presented, Principal, Resolve, ResolveError, Roster};
+use ward_store::{RosterRow, Rosters, StoreError};
+
+pub(crate) const PUBLIC: &str = "https://ward.example/default/fhir";
+
+// ---- the upstream ---------------------------------------------------------------------------
+
+/// What the upstream writes to the socket.
+pub(crate) enum Reply {
+    /// These octets, then it closes.
+    Raw(Vec<u8>),
+    /// Nothing, for ever.
+    Hang,
+}
+
+pub(crate) fn reply(status: u16, content_type: &str, body: &str) -> Reply {
+    Reply::Raw(
+        format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\
+             etag: W/\"7\"\r\nlast-modified: Sat, 21 Nov 2026 00:00:00 GMT\r\nx-powered-by: secret\r\n\
+             connection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes(),
+    )
+}
+
+pub(crate) fn fhir(value: &Value) -> Reply {
+    reply(200, "application/fhir+json", &value.to_string())
+}
+
+type Script = dyn Fn(&str, &str) -> Reply + Send + Sync;
+
+/// Serves a script: (base URL, request target) → reply. Returns the base URL and the heads it saw.
+pub(crate) async fn upstream(script: Arc<Script>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/fhir", listener.local_addr().unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (told, heads) = (base.clone(), Arc::clone(&seen));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (script, base, heads) = (Arc::clone(&script), told.clone(), Arc::clone(&heads));
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    match stream.read_u8().await {
+                        Ok(byte) => head.push(byte),
+                        Err(_) => return,
+                    }
+                }
+                let head = String::from_utf8(head).unwrap();
+                let target = head.split(' ').nth(1).unwrap().to_owned();
+                heads.lock().unwrap().push(head);
+                match script(&base, target.strip_prefix("/fhir").unwrap()) {
+                    Reply::Raw(bytes) => drop(stream.write_all(&bytes).await),
+                    Reply::Hang => std::future::pending().await,
+                }
+            });
+        }
+    });
+    (base, seen)
+}
+
+/// A small honest FHIR server over these records: read, vread, search with `_count` and `_offset`.
+pub(crate) fn server(records: Vec<Value>) -> Arc<Script> {
+    Arc::new(move |base, target| {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let of = |rtype: &str| -> std::vec::IntoIter<&Value> {
+            let found: Vec<&Value> =
+                records.iter().filter(|r| r["resourceType"] == rtype).collect();
+            found.into_iter()
+        };
+        let version = |r: &Value| r["meta"]["versionId"].as_str().unwrap_or("1").to_owned();
+        let none = reply(404, "application/fhir+json", r#"{"resourceType":"OperationOutcome"}"#);
+        match segments.as_slice() {
+            [rtype, id] => match of(rtype).rfind(|r| r["id"] == **id) {
+                Some(record) if record["deleted"] == true => {
+                    reply(410, "application/fhir+json", "{}")
+                }
+                Some(record) => fhir(record),
+                None => none,
+            },
+            [rtype, id, "_history", vid] => {
+                of(rtype).find(|r| r["id"] == **id && version(r) == **vid).map_or(none, fhir)
+            }
+            [rtype] => {
+                let pairs: Vec<(String, String)> = query
+                    .split('&')
+                    .filter_map(|pair| pair.split_once('='))
+                    .map(|(k, v)| (k.to_owned(), v.replace("%2F", "/").replace("%2C", ",")))
+                    .collect();
+                let number = |name: &str, default: usize| {
+                    pairs
+                        .iter()
+                        .find(|(k, _)| k == name)
+                        .map_or(default, |(_, v)| v.parse().unwrap())
+                };
+                let (count, offset) = (number("_count", 10), number("_offset", 0));
+                let mut found: Vec<&Value> = of(rtype).collect();
+                for (name, value) in &pairs {
+                    let values: Vec<&str> = value.split(',').collect();
+                    match name.as_str() {
+                        "_count" | "_offset" | "_sort" => {}
+                        "_id" => found.retain(|r| values.contains(&r["id"].as_str().unwrap())),
+                        "patient" | "subject" => found.retain(|r| {
+                            r["subject"]["reference"].as_str().is_some_and(|x| values.contains(&x))
+                        }),
+                        _ => return reply(400, "application/fhir+json", "{}"),
+                    }
+                }
+                let page: Vec<Value> = found
+                    .iter()
+                    .skip(offset)
+                    .take(count)
+                    .map(|r| json!({"fullUrl": format!("{base}/{rtype}/x"), "resource": r, "search": {"mode": "match"}}))
+                    .collect();
+                let mut link = vec![json!({"relation": "self", "url": format!("{base}{target}")})];
+                if found.len() > offset + count {
+                    let kept: Vec<&str> =
+                        query.split('&').filter(|pair| !pair.starts_with("_offset=")).collect();
+                    let url =
+                        format!("{base}/{rtype}?{}&_offset={}", kept.join("&"), offset + count);
+                    link.push(json!({"relation": "next", "url": url}));
+                }
+                fhir(&json!({"resourceType": "Bundle", "id": "b1", "type": "searchset",
+                    "meta": {"lastUpdated": "2026-11-21T00:00:00Z"},
+                    "total": found.len(), "link": link, "entry": page}))
+            }
+            _ => none,
+        }
+    })
+}
+
+pub(crate) fn observation(id: &str, patient: &str) -> Value {
+    json!({"resourceType": "Observation", "id": id, "meta": {"versionId": "1"}, "status": "final",
+           "code": {"text": "x"}, "subject": {"reference": format!("Patient/{patient}")}})
+}
+
+// ---- the doubles ----------------------------------------------------------------------------
+
+/// Tokens by name.
+#[derive(Default)]
+pub(crate) struct Tokens(pub(crate) Mutex<BTreeMap<String, Principal>>);
+
+impl Resolve for Tokens {
+    fn resolve<'a>(
+        &'a self,
+        presented: &'a Presented<'a>,
+    ) -> BoxFuture<'a, Result<Principal, ResolveError>> {
+        Box::pin(async move {
+            let header = presented.authorization.ok_or(ResolveError::Missing)?;
+            let token = header.strip_prefix("Bearer ").ok_or(ResolveError::Malformed)?;
+            if token == "busy" {
+                return Err(ResolveError::Unavailable);
+            }
+            self.0.lock().unwrap().get(token).cloned().ok_or(ResolveError::Invalid)
+        })
+    }
+}
+
+/// One roster for everybody.
+pub(crate) struct OneRoster(pub(crate) Mutex<Option<Roster>>);
+
+impl Rosters for OneRoster {
+    fn import<'a>(
+        &'a self,
+        _: &'a TenantId,
+        _: &'a OrganizationUri,
+        _: Vec<RosterRow>,
+        _: Event,
+    ) -> BoxFuture<'a, Result<OutboxSeq, StoreError>> {
+        Box::pin(async { Ok(OutboxSeq(1)) })
+    }
+
+    fn roster<'a>(
+        &'a self,
+        _: &'a TenantId,
+        _: &'a OrganizationUri,
+        _: &'a [Purpose],
+    ) -> BoxFuture<'a, Result<Roster, StoreError>> {
+        Box::pin(async {
+            self.0.lock().unwrap().clone().ok_or(StoreError::Unavailable("down".into()))
+        })
+    }
+}
+
+/// A log in memory that can fail from some event on, or wait.
+pub(crate) struct Ledger {
+    pub(crate) events: Mutex<Vec<Event>>,
+    /// How many more events it takes before it fails.
+    pub(crate) room: AtomicUsize,
+    /// Held for writing while the log must not return.
+    pub(crate) gate: tokio::sync::RwLock<()>,
+}
+
+impl EventSink for Ledger {
+    fn record(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Receipt, SinkError>> {
+        Box::pin(async move {
+            let _open = self.gate.read().await;
+            let left =
+                self.room.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+            left.map_err(|_| SinkError::Unwritable("disk full".into()))?;
+            let mut ledger = self.events.lock().unwrap();
+            let first = ledger.len() as u64;
+            let count = u32::try_from(events.len()).unwrap();
+            ledger.extend(events);
+            Ok(Receipt { first, count })
+        })
+    }
+
+    fn settle(&self, _: OutboxSeq) -> BoxFuture<'_, Result<(), SinkError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+struct OneKey;
+
+impl KeyVault for OneKey {
+    fn current<'a>(
+        &'a self,
+        _: &'a TenantId,
+        purpose: KeyPurpose,
+    ) -> BoxFuture<'a, Result<DataKey, VaultError>> {
+        assert_eq!(purpose, KeyPurpose::Cursor);
+        Box::pin(async { Ok(DataKey { id: KeyId(1), key: Secret::new([9; 32]) }) })
+    }
+
+    fn by_id<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        purpose: KeyPurpose,
+        id: KeyId,
+    ) -> BoxFuture<'a, Result<DataKey, VaultError>> {
+        if id == KeyId(1) {
+            self.current(tenant, purpose)
+        } else {
+            Box::pin(async { Err(VaultError::Unknown) })
+        }
+    }
+
+    fn destroy<'a>(
+        &'a self,
+        _: &'a TenantId,
+        _: KeyPurpose,
+    ) -> BoxFuture<'a, Result<(), VaultError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+// ---- the door -------------------------------------------------------------------------------
+
+/// A gateway with its doubles.
+pub(crate) struct Door {
+    pub(crate) gateway: Gateway,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) roster: Arc<OneRoster>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) clock: Arc<ManualClock>,
+    /// Request heads that the upstream saw.
+    pub(crate) seen: Arc<Mutex<Vec<String>>>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// `None` if the body was broken off.
+    pub(crate) body: Option<Bytes>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(self.body.as_ref().unwrap()).unwrap()
+    }
+
+    /// Everything but what may differ: `Date` and the correlation id.
+    pub(crate) fn comparable(&self) -> (StatusCode, Vec<(String, String)>, Option<Bytes>) {
+        let mut headers: Vec<(String, String)> = self
+            .headers
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "date" | "x-correlation-id"))
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
+        headers.sort();
+        (self.status, headers, self.body.clone())
+    }
+
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let bundle = self.json();
+        let Some(entries) = bundle["entry"].as_array() else { return Vec::new() };
+        let matches = entries.iter().filter(|entry| entry["search"]["mode"] == "match");
+        matches.map(|entry| entry["resource"]["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The target of `link[next]`, below the public base.
+    pub(crate) fn next(&self) -> Option<String> {
+        let bundle = self.json();
+        let links = bundle["link"].as_array().unwrap();
+        let next = links.iter().find(|link| link["relation"] == "next")?["url"].as_str().unwrap();
+        Some(next.strip_prefix(PUBLIC).unwrap().to_owned())
+    }
+}
+
+pub(crate) fn principal(grant: u8, scopes: &str) -> Principal {
+    Principal {
+        tenant: TenantId::default_tenant(),
+        client: ClientId::from_bytes([1; 16]),
+        grant: GrantId::from_bytes([grant; 16]),
+        token: TokenId::from_bytes([3; 16]),
+        community: CommunityUri::parse("urn:community").unwrap(),
+        organization: OrganizationUri::parse("https://org.example").unwrap(),
+        purposes: vec![Purpose::Treatment],
+        scopes: ScopeSet::parse(scopes).0,
+    }
+}
+
+pub(crate) fn known<'a>(ids: impl IntoIterator<Item = &'a str>) -> Roster {
+    let ids: BTreeSet<PatientId> =
+        ids.into_iter().map(|id| PatientId::parse(id).unwrap()).collect();
+    Roster::Known(Arc::new(ids))
+}
+
+pub(crate) fn limits() -> Limits {
+    Limits { upstream_timeout: Duration::from_millis(300), ..Limits::default() }
+}
+
+impl Door {
+    /// A door before a script; the roster is a and b.
+    pub(crate) async fn before(script: Arc<Script>, limits: Limits) -> Self {
+        let (base, seen) = upstream(script).await;
+        Self::at(&base, seen, limits)
+    }
+
+    /// A door before an honest server.
+    pub(crate) async fn over(records: Vec<Value>) -> Self {
+        Self::before(server(records), limits()).await
+    }
+
+    pub(crate) fn at(upstream: &str, seen: Arc<Mutex<Vec<String>>>, limits: Limits) -> Self {
+        let authority = upstream.split('/').nth(2).unwrap();
+        let limits = Arc::new(limits);
+        let tls = ward_net::tls::client_config([]).unwrap();
+        let http = HttpClient::new(Egress::allowing([authority]), tls, Arc::clone(&limits));
+        let tokens = Arc::new(Tokens::default());
+        tokens.0.lock().unwrap().insert("good".into(), principal(2, "system/*.rs"));
+        tokens.0.lock().unwrap().insert("other".into(), principal(4, "system/*.rs"));
+        tokens.0.lock().unwrap().insert("narrow".into(), principal(5, "system/Patient.r"));
+        let roster = Arc::new(OneRoster(Mutex::new(Some(known(["a", "b"])))));
+        let ledger = Arc::new(Ledger {
+            events: Mutex::default(),
+            room: AtomicUsize::new(usize::MAX),
+            gate: tokio::sync::RwLock::new(()),
+        });
+        let clock = Arc::new(ManualClock::at_unix_seconds(1_800_000_000));
+        let gateway = Gateway::new(
+            GatewayConfig {
+                tenant: TenantId::default_tenant(),
+                fhir_base: PUBLIC.into(),
+                upstream_base: upstream.into(),
+                token_endpoint: Some("https://ward.example/default/oauth/token".into()),
+                registration_endpoint: None,
+            },
+            GatewayDeps {
+                resolve: tokens.clone(),
+                rosters: roster.clone(),
+                sink: ledger.clone(),
+                vault: Arc::new(OneKey),
+                http,
+                clock: clock.clone(),
+                rng: Arc::new(SeededRng::new(1)),
+                limits,
+            },
+        )
+        .unwrap();
+        Self { gateway, tokens, roster, ledger, clock, seen }
+    }
+
+    /// Asks with a request as it is.
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        let peer = Peer { addr: ([127, 0, 0, 1], 1).into(), tls: true };
+        let (head, body) = self.gateway.handle(request, peer).await.into_parts();
+        let body = body.collect().await.ok().map(http_body_util::Collected::to_bytes);
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    /// `GET` with the good token.
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        self.send(request("GET", target, &[("authorization", "Bearer good")])).await
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.ledger.events.lock().unwrap().clone()
+    }
+}
+
+/// A request for a target below the public base.
+pub(crate) fn request(
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Request<Full<Bytes>> {
+    let mut builder = Request::builder().method(method).uri(format!("/default/fhir{target}"));
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        builder = builder.header("host", "ward.example");
+    }
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(Full::default()).unwrap()
+}
