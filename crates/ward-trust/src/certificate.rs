@@ -47,7 +47,7 @@ pub enum KeyKind {
 /// Why bytes are not a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// Not the DER of exactly one version-3 certificate.
+    /// Not the DER of exactly one certificate.
     #[error("not a certificate")]
     Malformed,
     /// An extension occurs twice (RFC 5280 §4.2).

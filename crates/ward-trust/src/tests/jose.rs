@@ -69,7 +69,7 @@ fn each_algorithm_signs_and_verifies() {
         assert_eq!(jws.alg(), alg);
         assert_eq!(jws.claims()["iss"], "x");
         assert_eq!(jws.leaf(), &world.leaf.certificate);
-        assert_eq!(jws.extra(), [world.issuing.certificate.clone()]);
+        assert_eq!(jws.extra(), std::slice::from_ref(&world.issuing.certificate));
         assert_eq!(identity.sign(other, &json!({})), Err(JoseError::KeyMismatch));
         assert_eq!(identity.san_uris(), [super::pki::CLIENT]);
     }

@@ -27,6 +27,8 @@ fn sample() -> Metadata {
     }
 }
 
+type Edit = fn(&mut Metadata);
+
 struct Server {
     root: Ca,
     identity: SigningIdentity,
@@ -110,7 +112,7 @@ fn the_document_has_every_member() {
 
 #[test]
 fn a_server_does_not_say_what_is_wrong() {
-    let edits: [(&str, fn(&mut Metadata)); 12] = [
+    let edits: [(&str, Edit); 12] = [
         ("DSC-17", |m| m.token_endpoint = "/token".to_owned()),
         ("DSC-17", |m| m.registration_endpoint = "http://ward.example/".to_owned()),
         ("DSC-14", |m| m.grant_types = vec![]),

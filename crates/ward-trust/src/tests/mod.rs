@@ -7,4 +7,5 @@ mod jose;
 mod metadata;
 mod path;
 mod pki;
+mod revocation;
 mod statement;

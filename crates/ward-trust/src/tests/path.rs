@@ -1,32 +1,31 @@
 //! Rows X01..X46 of udap.md §7.3 and their honest counterparts, each with a chain made for it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CidrSubnet, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope,
     DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose,
-    NameConstraints, RevocationReason, SanType,
+    NameConstraints, SanType,
 };
 use ward_core::Timestamp;
 
 use super::pki::{
-    CLIENT, Ca, DAY, NOW, World, at, community, crl_url, ec_spki, entry, extension, now, p256,
-    p384, patched, rsa, rsa_spki, tlv, uri,
+    CLIENT, Ca, DAY, NOW, World, at, community, crl_url, ec_spki, extension, now, p256, p384,
+    patched, rsa, rsa_spki, tlv, uri,
 };
-use crate::{Certificate, Community, Crl, PathError, crl_urls_needed, validate, validate_within};
+use crate::{Certificate, Community, Crl, PathError, validate};
 
-struct Case {
-    row: &'static str,
-    leaf: Certificate,
-    extra: Vec<Certificate>,
-    community: Community,
-    lists: Vec<Arc<Crl>>,
-    want: Result<usize, PathError>,
+pub(super) struct Case {
+    pub(super) row: &'static str,
+    pub(super) leaf: Certificate,
+    pub(super) extra: Vec<Certificate>,
+    pub(super) community: Community,
+    pub(super) lists: Vec<Arc<Crl>>,
+    pub(super) want: Result<usize, PathError>,
 }
 
 /// The world's own leaf, chain and lists; `want` is the number of certificates below the anchor.
-fn case(row: &'static str, world: &World, want: Result<usize, PathError>) -> Case {
+pub(super) fn case(row: &'static str, world: &World, want: Result<usize, PathError>) -> Case {
     Case {
         row,
         leaf: world.leaf.certificate.clone(),
@@ -38,7 +37,7 @@ fn case(row: &'static str, world: &World, want: Result<usize, PathError>) -> Cas
 }
 
 /// Another leaf under the world's issuing CA.
-fn leaf_case(
+pub(super) fn leaf_case(
     row: &'static str,
     world: &World,
     want: Result<usize, PathError>,
@@ -79,7 +78,7 @@ impl Ca {
     }
 }
 
-fn run(cases: Vec<Case>) {
+pub(super) fn run(cases: Vec<Case>) {
     for case in cases {
         let got = validate(&case.leaf, &case.extra, &case.community, &case.lists, now())
             .map(|chain| chain.certificates.len());
@@ -219,7 +218,7 @@ fn honest_chains_are_accepted() {
 }
 
 /// Two certificates for one issuing CA, under two anchors; the first is revoked.
-fn two_paths(row: &'static str, want: Result<usize, PathError>) -> Case {
+pub(super) fn two_paths(row: &'static str, want: Result<usize, PathError>) -> Case {
     let (one, two) = (Ca::root("One"), Ca::root("Two"));
     let issuing = one.child("Issuing");
     let key = || KeyPair::try_from(issuing.issuer.key().serialized_der()).unwrap();
@@ -234,7 +233,7 @@ fn two_paths(row: &'static str, want: Result<usize, PathError>) -> Case {
     }
 }
 
-fn scope(issuer: &str, scope: Option<CrlScope>) -> CrlIssuingDistributionPoint {
+pub(super) fn scope(issuer: &str, scope: Option<CrlScope>) -> CrlIssuingDistributionPoint {
     CrlIssuingDistributionPoint {
         distribution_point: CrlDistributionPoint { uris: vec![crl_url(issuer)] },
         scope,
@@ -497,151 +496,6 @@ fn uri_constraint(host: &str) -> rcgen::CustomExtension {
 }
 
 #[test]
-fn revocation_decides_or_is_missing() {
-    let world = World::new();
-    let (leaf, issuing) = (&world.leaf.certificate, &world.issuing.certificate);
-    let with = |row, want, lists: Vec<Arc<Crl>>| Case { lists, ..case(row, &world, want) };
-    let good_root = || world.root.list(&[]);
-    let hold = |reason| {
-        world.issuing.list_with(&[], |l| l.revoked_certs = vec![entry(leaf, Some(reason))])
-    };
-    let impostor = Ca::root("Issuing");
-    let mut cases = vec![
-        with("X10", Err(PathError::Revoked), vec![good_root(), world.issuing.list(&[leaf])]),
-        with(
-            "X12",
-            Err(PathError::Revoked),
-            vec![world.root.list(&[issuing]), world.issuing.list(&[])],
-        ),
-        with(
-            "X12 though the leaf's list is missing",
-            Err(PathError::Revoked),
-            vec![world.root.list(&[issuing])],
-        ),
-        with(
-            "X13 on hold",
-            Err(PathError::Revoked),
-            vec![good_root(), hold(RevocationReason::CertificateHold)],
-        ),
-        with(
-            "X13 key compromise",
-            Err(PathError::Revoked),
-            vec![good_root(), hold(RevocationReason::KeyCompromise)],
-        ),
-        with("X14 no list", Err(PathError::RevocationUnknown), vec![]),
-        with("X14 leaf's list", Err(PathError::RevocationUnknown), vec![good_root()]),
-        with("X14 issuer's list", Err(PathError::RevocationUnknown), vec![world.issuing.list(&[])]),
-        with(
-            "X15",
-            Err(PathError::RevocationStale),
-            vec![good_root(), world.issuing.list_with(&[], |l| l.next_update = at(NOW - 1))],
-        ),
-        with(
-            "X15 a stale list that names the leaf",
-            Err(PathError::Revoked),
-            vec![
-                good_root(),
-                world.issuing.list(&[]),
-                world.issuing.list_with(&[leaf], |l| l.next_update = at(NOW - 1)),
-            ],
-        ),
-        with("X16", Err(PathError::RevocationSigner), vec![good_root(), impostor.list(&[])]),
-        with(
-            "X16 an impostor cannot revoke",
-            Ok(2),
-            vec![good_root(), impostor.list(&[leaf]), world.issuing.list(&[])],
-        ),
-        with(
-            "X17",
-            Err(PathError::RevocationFuture),
-            vec![good_root(), world.issuing.list_with(&[], |l| l.this_update = at(NOW + 61))],
-        ),
-        with(
-            "X17 within the skew",
-            Ok(2),
-            vec![good_root(), world.issuing.list_with(&[], |l| l.this_update = at(NOW + 60))],
-        ),
-        with(
-            "X18 a list for CAs only",
-            Err(PathError::RevocationUnknown),
-            vec![
-                good_root(),
-                world.issuing.list_with(&[], |l| {
-                    l.issuing_distribution_point =
-                        Some(scope("Issuing", Some(CrlScope::CaCertsOnly)));
-                }),
-            ],
-        ),
-        with(
-            "X18 a list of another point",
-            Err(PathError::RevocationUnknown),
-            vec![
-                good_root(),
-                world.issuing.list_with(&[], |l| {
-                    l.issuing_distribution_point = Some(scope("Elsewhere", None));
-                }),
-            ],
-        ),
-        leaf_case(
-            "X21 without a list of its CA",
-            &world,
-            Err(PathError::NoRevocationSource),
-            |p| {
-                p.crl_distribution_points = vec![];
-            },
-        ),
-        leaf_case("X21 with one", &world, Ok(2), |p| p.crl_distribution_points = vec![]),
-    ];
-    cases[16].lists.truncate(1);
-    let mut soft = with(
-        "PKI-04 soft, but revoked",
-        Err(PathError::Revoked),
-        vec![world.issuing.list(&[leaf])],
-    );
-    soft.community.require_revocation = false;
-    cases.push(soft);
-    let mut x44 =
-        two_paths("X44 want of a list outweighs a revoked path", Err(PathError::RevocationUnknown));
-    x44.lists.remove(1);
-    cases.push(x44);
-    run(cases);
-}
-
-#[test]
-fn only_a_certificate_known_to_be_bad_is_refused() {
-    for (error, unavailable) in [
-        (PathError::RevocationUnknown, true),
-        (PathError::RevocationStale, true),
-        (PathError::RevocationSigner, true),
-        (PathError::RevocationFuture, true),
-        (PathError::Revoked, false),
-        (PathError::NoRevocationSource, false),
-        (PathError::Untrusted, false),
-        (PathError::Expired, false),
-    ] {
-        assert_eq!(error.is_unavailable(), unavailable, "{error:?}");
-    }
-}
-
-#[test]
-fn a_grace_stretches_the_last_good_list_and_says_so() {
-    let world = World::new();
-    let extra = [world.issuing.certificate.clone()];
-    let stale = world.issuing.list_with(&[], |l| l.next_update = at(NOW - 3600));
-    let lists = [world.root.list(&[]), stale];
-    let check = |grace| {
-        let (leaf, community) = (&world.leaf.certificate, world.community());
-        validate_within(leaf, &extra, &community, &lists, now(), Duration::from_secs(grace))
-            .map(|chain| chain.stale)
-    };
-    assert_eq!(check(3600), Ok(true));
-    assert_eq!(check(3599), Err(PathError::RevocationStale));
-    let fresh = world.lists();
-    let chain = validate(&world.leaf.certificate, &extra, &world.community(), &fresh, now());
-    assert!(!chain.unwrap().stale);
-}
-
-#[test]
 fn time_is_an_argument() {
     let world = World::new();
     let extra = [world.issuing.certificate.clone()];
@@ -660,33 +514,6 @@ fn time_is_an_argument() {
         let got = validate(&world.leaf.certificate, &extra, &world.community(), &lists, now);
         assert_eq!(got.map(|_| ()), want, "{seconds}");
     }
-}
-
-#[test]
-fn only_certificates_on_a_path_cause_a_fetch() {
-    let world = World::new();
-    let stranger = Ca::root("Stranger");
-    let extra = [
-        stranger.child("Evil").certificate,
-        world.issuing.certificate.clone(),
-        stranger.leaf().certificate,
-    ];
-    let urls = crl_urls_needed(&world.leaf.certificate, &extra, &world.community(), now()).unwrap();
-    assert_eq!(urls, [crl_url("Issuing"), crl_url("Root")]);
-    let leaf = stranger.leaf();
-    let refused = crl_urls_needed(&leaf.certificate, &extra, &world.community(), now());
-    assert_eq!(refused, Err(PathError::Untrusted));
-}
-
-#[test]
-fn urls_that_may_not_be_fetched_are_not_listed() {
-    let world = World::new();
-    let leaf = world.issuing.leaf_with(p256(), |p| {
-        p.crl_distribution_points = ["file:///etc/passwd", "ldap://x/", "http://a/", "https://b/"]
-            .map(|uri| CrlDistributionPoint { uris: vec![uri.to_owned()] })
-            .into();
-    });
-    assert_eq!(leaf.certificate.crl_urls(), ["http://a/", "https://b/"]);
 }
 
 #[test]

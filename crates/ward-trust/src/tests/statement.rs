@@ -8,6 +8,9 @@ use crate::{Alg, GrantTypes, Jws, Profile, SigningIdentity, SoftwareStatement, S
 
 const ENDPOINT: &str = "https://as.example/t1/oauth/register";
 
+/// Members to set, or to remove with the word `REMOVE`.
+type Changes = Vec<(&'static str, Value)>;
+
 fn credentials() -> Value {
     json!({
         "iss": CLIENT, "sub": CLIENT, "aud": ENDPOINT,
@@ -140,7 +143,7 @@ fn honest_statements_are_read() {
 fn rows_r25_to_r42() {
     let identity = identity();
     let invalid = "invalid_software_statement";
-    let cases: Vec<(&str, &str, Vec<(&str, Value)>)> = vec![
+    let cases: Vec<(&str, &str, Changes)> = vec![
         ("R25", "missing", vec![("iss", json!("REMOVE"))]),
         ("R25", "array", vec![("iss", json!([CLIENT]))]),
         ("R25", "number", vec![("iss", json!(1))]),
