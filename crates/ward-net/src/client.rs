@@ -310,7 +310,9 @@ impl HttpClient {
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(20))
+            // Shorter than servers keep idle connections (ours: ten seconds), so that a request does
+            // not meet a closing one.
+            .pool_idle_timeout(Duration::from_secs(5))
             .pool_max_idle_per_host(64)
             .http1_max_buf_size(limits.header_bytes.max(64 * 1024))
             .http1_max_headers(limits.header_count)

@@ -168,7 +168,12 @@ async fn serve(
         None => Box::new(stream),
         Some(tls) => {
             let handshake = TlsAcceptor::from(tls.current()).accept(stream);
-            match tokio::time::timeout(limits.header_timeout, handshake).await {
+            let handshake = tokio::time::timeout(limits.header_timeout, handshake);
+            let shaken = tokio::select! {
+                shaken = handshake => shaken,
+                () = told_to_stop(&mut stopped) => return,
+            };
+            match shaken {
                 Ok(Ok(stream)) => Box::new(stream),
                 Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => return tracing::debug!("TLS handshake took too long"),

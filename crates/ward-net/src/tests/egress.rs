@@ -129,6 +129,13 @@ async fn the_allow_list_names_host_and_port_exactly() {
     let get = async |url: String| client.get(&url, 10, Duration::from_secs(2)).await;
     let got = get(format!("http://localhost:{}/", address.port())).await.unwrap();
     assert_eq!(got.body(), "ok");
+    for (url, reason) in [
+        (format!("http://user@localhost:{}/", address.port()), "user information"),
+        (format!("ftp://localhost:{}/", address.port()), "scheme"),
+    ] {
+        let Err(FetchError::Refused(text)) = get(url.clone()).await else { panic!("{url}") };
+        assert!(text.contains(reason), "{url}: {text}");
+    }
     for url in [
         format!("http://localhost:{}/", other.port()),
         format!("http://127.0.0.1:{}/", address.port()),

@@ -175,6 +175,75 @@ async fn shutting_down_lets_running_requests_end() {
 }
 
 #[tokio::test]
+async fn shutting_down_does_not_wait_for_idle_connections() {
+    let lab = TlsLab::new();
+    let (chain, key) = lab.identity("localhost");
+    let tls = tls::server_config(&chain, &key, tls::TlsVersions::Tls13).unwrap();
+    for tls in [None, Some(TlsReload::new(tls))] {
+        let patient = Limits { header_timeout: Duration::from_mins(1), ..limits() };
+        let server = serve(patient, tls.clone()).await;
+        let silent = TcpStream::connect(server.local_addr()).await.unwrap();
+        let mut idle = TcpStream::connect(server.local_addr()).await.unwrap();
+        if tls.is_none() {
+            idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            idle.read_exact(&mut [0; 12]).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(server.shutdown(Duration::from_secs(3)).await, "not drained");
+        drop((silent, idle));
+    }
+}
+
+#[tokio::test]
+async fn a_half_closed_caller_does_not_hold_its_connection() {
+    let server = serve(limits(), None).await;
+    for request in ["", "GET / HT", "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(3), stream.read_to_end(&mut rest));
+        assert!(read.await.is_ok(), "{request:?} held the connection");
+    }
+}
+
+#[tokio::test]
+async fn noise_takes_nothing_down() {
+    use ward_core::Rng as _;
+    let server = serve(limits(), None).await;
+    let address = server.local_addr();
+    let rng = ward_core::SeededRng::new(7);
+    let mut noise = tokio::task::JoinSet::new();
+    for length in 0..64 {
+        // Half of it pure, half behind a sound beginning.
+        let mut bytes = vec![0; length * 40];
+        rng.fill(&mut bytes);
+        if length % 2 == 0 {
+            bytes.splice(
+                0..0,
+                *b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            );
+        }
+        noise.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let _ = stream.write_all(&bytes).await;
+            let mut rest = Vec::new();
+            // A reset is as good as an end.
+            let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest));
+            assert!(read.await.is_ok(), "noise holds a connection");
+        });
+    }
+    while let Some(done) = noise.join_next().await {
+        done.unwrap();
+    }
+    let got = client_to(address)
+        .get(&format!("http://{address}/"), 100, Duration::from_secs(2))
+        .await
+        .unwrap();
+    assert_eq!(got.body(), "hello");
+}
+
+#[tokio::test]
 async fn shutting_down_does_not_wait_for_ever() {
     let server = serve(Limits { header_timeout: Duration::from_mins(1), ..limits() }, None).await;
     let address = server.local_addr();
