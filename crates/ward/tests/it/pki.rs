@@ -282,3 +282,15 @@ fn member(chain: Vec<Vec<u8>>, pair: &KeyPair, serial: u64) -> Member {
     let identity = SigningIdentity::from_pkcs8(&chain, &Secret::new(pkcs8.clone())).unwrap();
     Member { chain, pkcs8, identity: Arc::new(identity), serial }
 }
+
+/// A TLS root and a certificate for localhost: (root, chain, key).
+pub fn tls() -> (Vec<u8>, Vec<Vec<u8>>, Secret<Vec<u8>>) {
+    let root_key = key(Key::P256);
+    let root_params = ca_params("Test TLS", 0, 1);
+    let root_der = root_params.self_signed(&root_key).unwrap().der().to_vec();
+    let issuer = Issuer::new(root_params, root_key);
+    let pair = key(Key::P256);
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let der = params.signed_by(&pair, &issuer).unwrap().der().to_vec();
+    (root_der, vec![der], Secret::new(pair.serialize_der()))
+}
