@@ -23,14 +23,15 @@ fn coding(system: &str, code: &str, display: &str) -> Value {
 /// `AuditEvent.type` and `subtype` of an event that is not a FHIR interaction.
 fn kind_codes(kind: EventKind, action: &str) -> (Value, Value) {
     let activity = || coding(DCM, "110100", "Application Activity");
+    let attributes = || coding(DCM, "110137", "User Security Attributes Changed");
     let own =
         |code: &str| json!({ "system": "urn:ward:event", "code": format!("{code}/{action}") });
     match kind {
         EventKind::LogStarted => (activity(), coding(DCM, "110120", "Application Start")),
         EventKind::Access => (coding(AUDIT_TYPE, "rest", "RESTful Operation"), own("access")),
-        EventKind::Registration => (coding(DCM, "110113", "Security Alert"), own("registration")),
+        EventKind::Registration => (attributes(), own("registration")),
         EventKind::Token => (coding(DCM, "110114", "User Authentication"), own("token")),
-        EventKind::Revocation => (coding(DCM, "110113", "Security Alert"), own("revocation")),
+        EventKind::Revocation => (attributes(), own("revocation")),
         EventKind::Roster => (activity(), own("roster")),
         EventKind::Finding => (coding(DCM, "110113", "Security Alert"), own("finding")),
         EventKind::Incident => (coding(DCM, "110113", "Security Alert"), own("incident")),
@@ -126,11 +127,10 @@ fn entities(leaf: &Leaf, body: Option<&EventBody>) -> Vec<Value> {
                 { "type": "bytes", "valueString": transfer.bytes.to_string() },
             ],
         });
-        if !transfer.resource_type.is_empty() {
-            if let Some(fields) = query.as_object_mut() {
-                let asked = format!("{} {}", transfer.interaction, transfer.resource_type);
-                fields.insert("name".into(), json!(asked));
-            }
+        let named = !transfer.resource_type.is_empty();
+        if let Some(fields) = query.as_object_mut().filter(|_| named) {
+            let asked = format!("{} {}", transfer.interaction, transfer.resource_type);
+            fields.insert("name".into(), json!(asked));
         }
         entities.push(query);
     }
@@ -168,7 +168,6 @@ fn entities(leaf: &Leaf, body: Option<&EventBody>) -> Vec<Value> {
         entities.push(json!({
             "what": { "identifier": { "system": "urn:ietf:rfc:3986", "value": urn_uuid(incident) } },
             "type": object(),
-            "role": coding(OBJECT_ROLE, "6", "User"),
         }));
     }
     entities

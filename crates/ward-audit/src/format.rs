@@ -56,6 +56,9 @@
 //! segment, no signed checkpoint covers `i`, and no well-formed frame behind it has `durable > i`.
 //! Otherwise entry `i` had been acknowledged, and the log was altered.*
 //!
+//! The rule has one blind spot: until the last commit is signed (at most a second later), its alteration on disk looks
+//! like a torn write.
+//!
 //! # Leaf
 //!
 //! UTF-8 JSON without white space, the members of [`crate::Leaf`] in the order of its declaration; absent members
@@ -170,13 +173,8 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 
 impl<'a> Frame<'a> {
     /// Octets of the whole frame.
-    pub fn len(&self) -> usize {
+    pub fn octets(&self) -> usize {
         FRAME_HEAD + self.leaf.len() + self.sealed.len() + FRAME_CHECK
-    }
-
-    /// Whether it is empty; a frame never is.
-    pub fn is_empty(&self) -> bool {
-        false
     }
 
     /// Appends the frame to a buffer. The caller has checked the bounds of leaf and body.
@@ -258,7 +256,7 @@ mod tests {
         assert_eq!(&out[32..41], b"leafbody!");
         assert_eq!(out[41..], sha256(&[&out[..41]])[..16]);
         assert_eq!(Frame::parse(&out), Ok(frame));
-        assert_eq!(frame.len(), out.len());
+        assert_eq!(frame.octets(), out.len());
     }
 
     #[test]

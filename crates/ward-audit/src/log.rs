@@ -121,6 +121,7 @@ impl Log {
         std::thread::Builder::new()
             .name("ward-log".into())
             .spawn(move || {
+                let _ending = Ending(Arc::clone(&writer.shared));
                 writer.run();
                 let _ = done.send(());
             })
@@ -237,7 +238,7 @@ impl Log {
                 Ok(()) => attached.marked = high,
                 // The rows are in the log, which is what the caller asked for; the next drain marks them.
                 Err(cause) => {
-                    tracing::warn!(cause, "rows of the outbox could not be marked as drained")
+                    tracing::warn!(cause, "rows of the outbox could not be marked as drained");
                 }
             }
         }
@@ -293,9 +294,7 @@ fn resume(writer: &mut Writer, checked: Checked) -> Result<(), LogError> {
         writer.create().map_err(cannot_begin)?;
     }
     if writer.owed {
-        if let Err(cause) = writer.sign() {
-            tracing::warn!(cause, "no checkpoint could be written; the next commit tries again");
-        }
+        writer.sign_or_warn();
     }
     Ok(())
 }
@@ -327,6 +326,15 @@ impl EventSink for Log {
             }
             self.drain(Some(seq.0)).await
         })
+    }
+}
+
+/// Tells the callers when the writer's thread ends, also by a panic.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 

@@ -216,7 +216,7 @@ pub(crate) trait Subtrees {
 
 /// The largest power of two smaller than `leaves`, which is at least 2.
 fn split(leaves: u64) -> u64 {
-    1 << (63 - (leaves - 1).leading_zeros())
+    1 << (leaves - 1).ilog2()
 }
 
 #[cfg(test)]
@@ -338,7 +338,7 @@ pub(crate) mod tests {
             let got: Vec<_> =
                 leaves.consistency(first, second).unwrap().iter().map(|hash| hex(hash)).collect();
             assert_eq!(got, want, "PROOF({first}, {second})");
-            let root = |size: u64| unhex(ROOTS[size as usize - 1]).unwrap();
+            let root = |size: u64| unhex(ROOTS[usize::try_from(size).unwrap() - 1]).unwrap();
             let (older, newer) = (root(first), root(second));
             let hashes = want.iter().map(|text| unhex(text).unwrap()).collect();
             assert_eq!(ConsistencyProof { first, second, hashes }.verify(&older, &newer), Ok(()));

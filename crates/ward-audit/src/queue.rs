@@ -150,6 +150,13 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    /// The writer has ended, in whatever way: nobody waits for it in vain.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        lock(&self.jobs).waiting.clear();
+        self.set_trouble(Some("the log is closed"));
+    }
+
     /// The next work; sleeps until there is some, or at most `patience`.
     pub(crate) fn next(&self, patience: Option<Duration>) -> Work {
         let idle = |jobs: &mut Jobs| jobs.waiting.is_empty() && !jobs.closing;

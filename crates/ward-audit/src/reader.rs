@@ -70,7 +70,7 @@ fn load(disk: &dyn Disk, first: u64) -> Result<Loaded, LogError> {
             break;
         }
         starts.push(at);
-        at += frame.len();
+        at += frame.octets();
     }
     Ok(Loaded { first, bytes, starts })
 }

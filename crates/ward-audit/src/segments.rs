@@ -97,9 +97,9 @@ fn walk_segment(
                 if frame.durable == index {
                     tail.last_commit = tail.len;
                 }
-                tail.len += frame.len() as u64;
+                tail.len += frame.octets() as u64;
                 walked.size += 1;
-                rest = rest.get(frame.len()..).unwrap_or_default();
+                rest = rest.get(frame.octets()..).unwrap_or_default();
                 continue;
             }
             Ok(_) => ("another entry stands in its place: removed, inserted or reordered", false),
@@ -126,7 +126,7 @@ pub(crate) fn frames(bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
     let mut rest = bytes.split_at_checked(SEGMENT_HEAD).unwrap_or_default().1;
     std::iter::from_fn(move || {
         let frame = Frame::parse(rest).ok()?;
-        rest = rest.get(frame.len()..).unwrap_or_default();
+        rest = rest.get(frame.octets()..).unwrap_or_default();
         Some(frame)
     })
 }

@@ -1,4 +1,4 @@
-//! Writes tiles and entry bundles for other people's tools (C2SP tlog-tiles).
+//! Writes tiles and entry bundles for other people's tools (C2SP tlog-tiles), and compares those on disk.
 //!
 //! They are made from what is already durable, are not synced, and their failure never stops a commit: what
 //! could not be written waits, within a bound, or is rebuilt at the next start.
@@ -8,7 +8,9 @@ use std::io;
 
 use crate::disk::Disk;
 use crate::proof::leaf_hash;
+use crate::segments::read;
 use crate::tree::{Tree, bundle_path, hash_tile_path, tile_bytes};
+use crate::{LogError, disk_error};
 
 const TMP: &str = "tile/tmp";
 /// Full tiles that wait to be written; beyond it they are left for the next start.
@@ -107,4 +109,66 @@ impl Tiles {
         }
         self.flush(disk)
     }
+}
+
+/// How the tiles on disk compare.
+#[derive(Default)]
+pub(crate) struct TileState {
+    pub(crate) missing: bool,
+    pub(crate) altered: Option<String>,
+}
+
+impl TileState {
+    fn note(&mut self, path: &str, found: &[u8], want: &[u8]) {
+        if found != want && self.altered.is_none() {
+            self.altered = Some(path.to_owned());
+        }
+    }
+
+    pub(crate) fn full(
+        &mut self,
+        disk: &dyn Disk,
+        path: &str,
+        want: &[u8],
+    ) -> Result<(), LogError> {
+        match read(disk, path)? {
+            Some(found) => self.note(path, &found, want),
+            None => self.missing = true,
+        }
+        self.partial(disk, path, want)
+    }
+
+    /// A partial tile is a beginning of the full one.
+    pub(crate) fn partial(
+        &mut self,
+        disk: &dyn Disk,
+        path: &str,
+        full: &[u8],
+    ) -> Result<(), LogError> {
+        let dir = format!("{path}.p");
+        let bundle = path.starts_with("tile/entries/");
+        for name in disk.list(&dir).map_err(disk_error("cannot list", &dir))? {
+            let Ok(width) = name.parse::<usize>() else { continue };
+            let path = format!("{dir}/{name}");
+            // A wider one was written since by a live log.
+            let Some(want) = beginning(full, width, bundle) else { continue };
+            if let Some(found) = read(disk, &path)? {
+                self.note(&path, &found, want);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first `width` hashes of a tile or leaves of a bundle; `None` if it has fewer.
+fn beginning(full: &[u8], width: usize, bundle: bool) -> Option<&[u8]> {
+    if !bundle {
+        return full.get(..width.checked_mul(32)?);
+    }
+    let mut end = 0;
+    for _ in 0..width {
+        let length = full.get(end..)?.first_chunk::<2>()?;
+        end += 2 + usize::from(u16::from_be_bytes(*length));
+    }
+    full.get(..end)
 }

@@ -13,7 +13,7 @@ use crate::format::{CHECKPOINT, HISTORY};
 use crate::note::{Checkpoint, VerifierKey};
 use crate::proof::{Hash, leaf_hash};
 use crate::segments::{Walked, altered, list, read, walk};
-use crate::tiles::Tiles;
+use crate::tiles::{TileState, Tiles};
 use crate::tree::{TILE, Tree, hash_tile_path, tile_hashes};
 use crate::{Leaf, LogError, disk_error};
 
@@ -144,6 +144,8 @@ struct Notes {
 fn read_notes(disk: &dyn Disk, key: &VerifierKey) -> Result<Notes, LogError> {
     const UNSIGNED: &str = "it is not signed by the key of this log";
     let mut notes = Notes::default();
+    // Read before the history, which a live log writes first.
+    let current = read(disk, CHECKPOINT)?;
     let history = read(disk, HISTORY)?.unwrap_or_default();
     notes.history = (0, history.len() as u64);
     let mut rest = history.as_slice();
@@ -171,7 +173,7 @@ fn read_notes(disk: &dyn Disk, key: &VerifierKey) -> Result<Notes, LogError> {
         notes.history.0 += end as u64;
         rest = after;
     }
-    if let Some(bytes) = read(disk, CHECKPOINT)? {
+    if let Some(bytes) = current {
         let text = String::from_utf8(bytes).unwrap_or_default();
         let Some(said) = Checkpoint::verify(&text, key) else {
             return altered(Place::Checkpoint, UNSIGNED);
@@ -196,10 +198,11 @@ pub(crate) fn check(
     notes.said.extend(elsewhere.map(|said| (said.clone(), Place::Checkpoint)));
     notes.said.sort_by_key(|(said, _)| said.size);
     for pair in notes.said.windows(2) {
-        if let [(a, _), (b, place)] = pair {
-            if a.size == b.size && a.root != b.root {
-                return altered(place.clone(), "another root was signed for the same size");
-            }
+        if let [(a, _), (b, place)] = pair
+            && a.size == b.size
+            && a.root != b.root
+        {
+            return altered(place.clone(), "another root was signed for the same size");
         }
     }
     let signed = notes.said.last().map_or(0, |(said, _)| said.size);
@@ -241,57 +244,6 @@ pub(crate) fn check(
         checkpoint_behind: notes.current.is_none_or(|size| size < newest.0),
         newest,
     })
-}
-
-/// How the tiles on disk compare.
-#[derive(Default)]
-struct TileState {
-    missing: bool,
-    altered: Option<String>,
-}
-
-impl TileState {
-    fn note(&mut self, path: &str, found: &[u8], want: &[u8]) {
-        if found != want && self.altered.is_none() {
-            self.altered = Some(path.to_owned());
-        }
-    }
-
-    fn full(&mut self, disk: &dyn Disk, path: &str, want: &[u8]) -> Result<(), LogError> {
-        match read(disk, path)? {
-            Some(found) => self.note(path, &found, want),
-            None => self.missing = true,
-        }
-        self.partial(disk, path, want)
-    }
-
-    /// A partial tile is a beginning of the full one.
-    fn partial(&mut self, disk: &dyn Disk, path: &str, full: &[u8]) -> Result<(), LogError> {
-        let dir = format!("{path}.p");
-        let bundle = path.starts_with("tile/entries/");
-        for name in disk.list(&dir).map_err(disk_error("cannot list", &dir))? {
-            let Ok(width) = name.parse::<usize>() else { continue };
-            let path = format!("{dir}/{name}");
-            let want = beginning(full, width, bundle);
-            if let Some(found) = read(disk, &path)? {
-                self.note(&path, &found, want.unwrap_or_default());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The first `width` hashes of a tile or leaves of a bundle; `None` if it has fewer.
-fn beginning(full: &[u8], width: usize, bundle: bool) -> Option<&[u8]> {
-    if !bundle {
-        return full.get(..width.checked_mul(32)?);
-    }
-    let mut end = 0;
-    for _ in 0..width {
-        let length = full.get(end..)?.first_chunk::<2>()?;
-        end += 2 + usize::from(u16::from_be_bytes(*length));
-    }
-    full.get(..end)
 }
 
 /// One pass over the entries, comparing roots with what was signed.

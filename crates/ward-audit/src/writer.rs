@@ -242,7 +242,7 @@ impl Writer {
         Ok(segment)
     }
 
-    fn sign_or_warn(&mut self) {
+    pub(crate) fn sign_or_warn(&mut self) {
         if let Err(cause) = self.sign() {
             tracing::warn!(cause, "no checkpoint could be written; the next commit tries again");
         }

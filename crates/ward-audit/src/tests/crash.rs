@@ -61,7 +61,8 @@ async fn hold(
     assert_eq!(report.size, receipt.first + 1, "{what}");
     assert_eq!((report.signed, report.torn_bytes), (report.size, 0), "{what}");
     let reader = Reader::open(Arc::new(disk.clone()), Some(house.vault.clone())).unwrap();
-    for (first, events) in acknowledged.lock().unwrap().iter() {
+    let acknowledged = acknowledged.lock().unwrap().clone();
+    for (first, events) in &acknowledged {
         for (index, event) in (*first..).zip(events) {
             assert_eq!(&reader.event(index).await.unwrap().event, event, "{what}: entry {index}");
         }

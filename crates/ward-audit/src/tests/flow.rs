@@ -79,7 +79,10 @@ async fn other_peoples_tools_find_tiles_and_bundles() {
     while let Some((length, after)) = rest.split_first_chunk::<2>() {
         let (leaf, after) = after.split_at(usize::from(u16::from_be_bytes(*length)));
         assert_eq!(leaf, reader.leaf_bytes(index).unwrap());
-        assert_eq!(leaf_hash(leaf), files["tile/0/000"][index as usize * 32..][..32]);
+        assert_eq!(
+            leaf_hash(leaf),
+            files["tile/0/000"][usize::try_from(index).unwrap() * 32..][..32]
+        );
         (rest, index) = (after, index + 1);
     }
     assert_eq!(index, 256);

@@ -1,6 +1,7 @@
 //! Flows over the whole room: crashes, full disks, tampering, the outbox. Doubles for the rooms above.
 
 mod crash;
+mod disk;
 mod flow;
 mod tamper;
 

@@ -51,7 +51,7 @@ fn sample() -> &'static Sample {
             let mut rest = &bytes[SEGMENT_HEAD..];
             let mut frames = Vec::new();
             while !rest.is_empty() {
-                let (frame, after) = rest.split_at(Frame::parse(rest).unwrap().len());
+                let (frame, after) = rest.split_at(Frame::parse(rest).unwrap().octets());
                 frames.push(frame.to_vec());
                 rest = after;
             }
