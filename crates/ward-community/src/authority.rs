@@ -98,7 +98,7 @@ impl Authority {
 /// An authority: `basicConstraints` (critical) with a path length, `keyCertSign` and `cRLSign`.
 pub(crate) fn ca_params(organization: &str, name: &str, path_length: u8) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name = subject(organization, name);
+    params.distinguished_name = subject(Some(organization), name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.key_identifier_method = KeyIdMethod::Sha256;
@@ -106,9 +106,9 @@ pub(crate) fn ca_params(organization: &str, name: &str, path_length: u8) -> Cert
 }
 
 /// An end entity with `digitalSignature` alone and an explicit CA:FALSE.
-pub(crate) fn leaf_params(organization: &str, name: &str) -> CertificateParams {
+pub(crate) fn leaf_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name = subject(organization, name);
+    params.distinguished_name = subject(None, name);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
@@ -116,9 +116,11 @@ pub(crate) fn leaf_params(organization: &str, name: &str) -> CertificateParams {
     params
 }
 
-fn subject(organization: &str, name: &str) -> DistinguishedName {
+fn subject(organization: Option<&str>, name: &str) -> DistinguishedName {
     let mut subject = DistinguishedName::new();
-    subject.push(DnType::OrganizationName, organization);
+    if let Some(organization) = organization {
+        subject.push(DnType::OrganizationName, organization);
+    }
     subject.push(DnType::CommonName, name);
     subject
 }

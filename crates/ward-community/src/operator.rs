@@ -284,7 +284,7 @@ impl Operator {
         }
         let now = self.deps.clock.now();
         let published = self.published();
-        let mut params = leaf_params(&register.name, &request.name);
+        let mut params = leaf_params(&request.name);
         let until = now.plus(request.life).min(published.issuing.not_after());
         let serial = set_life(&mut params, &*self.deps.rng, now.minus(BACKDATE), until);
         set_uris(&mut params, &request.san_uris)?;

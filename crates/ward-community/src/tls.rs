@@ -70,7 +70,7 @@ pub fn tls_identity(
     files::replace(&ca_file, pem(&ca).as_bytes())?;
 
     let key = KeySpec::P256.generate()?;
-    let mut params = leaf_params(NAME, dns_names.first().copied().unwrap_or("server"));
+    let mut params = leaf_params(dns_names.first().copied().unwrap_or("server"));
     set_life(&mut params, rng, now.minus(BACKDATE), now.plus(LIFE));
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     for name in dns_names {
