@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::outcome::Refusal;
 use crate::query;
 use crate::routes::{self, Answer, Asked, BASE_PATH, FHIR_JSON};
 use crate::server::{self, Memory, Running, Seen};
@@ -19,6 +20,7 @@ mod gzip;
 
 const HEAD_BYTES: usize = 128 * 1024;
 const BODY_BYTES: usize = 1024 * 1024;
+const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// One way to fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub enum Fault {
     Garbage,
     /// Well-framed HTTP with half of the JSON.
     TruncatedJson,
+    /// An OperationOutcome with this status.
+    Status(u16),
     /// 302 to this URL.
     Redirect(String),
     /// 500 with an HTML page that carries a stack trace and a patient's name.
@@ -113,7 +117,11 @@ async fn serve(
     memory: Memory,
     fault: Fault,
 ) {
-    let Some((asked, target)) = read_request(&mut stream).await else { return };
+    let Ok(Some((asked, target))) =
+        tokio::time::timeout(REQUEST_TIME, read_request(&mut stream)).await
+    else {
+        return;
+    };
     memory.remember(Seen {
         method: asked.method.clone(),
         target,
@@ -152,6 +160,10 @@ async fn answer(
             stream.write_all(b"\x16\x03\x01 \xff\xfe this is not HTTP\r\n\r\n").await?;
         }
         Fault::TruncatedJson => send(stream, status, FHIR_JSON, "", half).await?,
+        Fault::Status(status) => {
+            let refusal = Refusal::new(status, "exception", "This upstream refuses");
+            send(stream, status, FHIR_JSON, "", refusal.outcome().to_string().as_bytes()).await?;
+        }
         Fault::Redirect(to) => {
             send(stream, 302, "text/plain", &format!("Location: {to}\r\n"), b"elsewhere").await?;
         }

@@ -34,7 +34,7 @@ pub use error::SandboxError;
 pub use population::Population;
 pub use server::Running;
 
-use store::Store;
+use store::{Put, Store};
 
 /// A hospital that can be served: its records, and the clock that stamps what is created.
 #[derive(Clone)]
@@ -46,14 +46,17 @@ pub struct Sandbox {
 impl Sandbox {
     /// A synthetic hospital with `patients` patients; the same seed gives the same bytes.
     pub fn generate(seed: u64, patients: usize) -> Self {
-        Self::of(&Population::generate(seed, patients))
+        let mut store = Store::default();
+        let mut keep = |resource| drop(store.load(resource, population::TODAY));
+        population::generate_into(seed, patients, population::TODAY, &mut keep);
+        Self::with_store(store)
     }
 
     /// A hospital with this population.
-    pub fn of(population: &Population) -> Self {
+    pub fn of(population: Population) -> Self {
         let mut store = Store::default();
-        for resource in &population.resources {
-            store.load(resource.clone(), population::TODAY);
+        for resource in population.resources {
+            store.load(resource, population::TODAY);
         }
         Self::with_store(store)
     }
@@ -104,13 +107,16 @@ impl Sandbox {
         self.len() == 0
     }
 
-    /// Adds a resource, or a new version of it, as its owner would; it must have a type and an id.
-    pub fn put(&self, resource: Value) {
+    /// Adds a resource, or a new version of it, as its owner would; false if it has no type or id, or
+    /// the hospital is full.
+    pub fn put(&self, resource: Value) -> bool {
         let now = self.clock.now();
-        self.store.write().unwrap_or_else(PoisonError::into_inner).put(resource, now);
+        let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        !matches!(store.put(resource, now), Put::Refused)
     }
 
-    /// Serves this hospital under `http://{listener}/fhir` until it is stopped or dropped.
+    /// Serves this hospital under `http://{listener}/fhir` until it is stopped or dropped. Needs a
+    /// running tokio runtime.
     pub fn start(&self, listener: TcpListener) -> Result<Running, SandboxError> {
         server::start(self.clone(), listener)
     }

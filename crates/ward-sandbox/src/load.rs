@@ -111,6 +111,9 @@ fn load_file(
         if !object.get("id").and_then(Value::as_str).is_some_and(is_id) {
             return Err(fail("has no valid id"));
         }
+        if object.get("meta").is_some_and(|meta| !meta.is_object()) {
+            return Err(fail("has a meta that is no object"));
+        }
         let key = key_of(&resource).unwrap_or_default();
         if !full_url.is_empty()
             && urls.insert(full_url, key.clone()).is_some_and(|other| other != key)

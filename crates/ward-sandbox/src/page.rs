@@ -79,7 +79,8 @@ fn page(
     offset: usize,
     base: &str,
 ) -> Result<String, Refusal> {
-    let found = search.run(store, horizon, base);
+    let shown = offset.saturating_add(search.count);
+    let found = search.run(store, horizon, base, shown.saturating_add(1));
     let rtype = &search.rtype;
     let understood = query::write(&search.understood);
     let ask = if understood.is_empty() { "" } else { "?" };
@@ -92,7 +93,6 @@ fn page(
             .take(search.count)
             .filter_map(|f| listed(f, rtype, base))
             .collect();
-        let shown = offset.saturating_add(search.count);
         if shown < found.len() {
             let token = Token { t: rtype.clone(), q: understood, h: horizon, o: shown };
             let json = serde_json::to_vec(&token)

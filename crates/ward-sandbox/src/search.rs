@@ -128,8 +128,15 @@ impl Search {
         Ok(all)
     }
 
-    /// All matches as of `horizon`, in order.
-    pub(crate) fn run<'s>(&self, store: &'s Store, horizon: u64, base: &str) -> Vec<Found<'s>> {
+    /// The matches as of `horizon`, in order: all of them, unless no total is wanted and they come in
+    /// creation order anyway; then the first `enough`.
+    pub(crate) fn run<'s>(
+        &self,
+        store: &'s Store,
+        horizon: u64,
+        base: &str,
+        enough: usize,
+    ) -> Vec<Found<'s>> {
         let narrowest = self
             .criteria
             .iter()
@@ -137,16 +144,23 @@ impl Search {
             .map(|keys| store.candidates(&self.rtype, Some(&keys)))
             .min_by_key(Vec::len);
         let candidates = narrowest.unwrap_or_else(|| store.candidates(&self.rtype, None));
-        self.select(candidates, horizon, base)
+        let all = self.with_total || self.count_only || !self.sort.is_empty();
+        self.select(candidates, horizon, base, if all { usize::MAX } else { enough })
     }
 
-    fn select<'s>(&self, candidates: Vec<&'s Record>, horizon: u64, base: &str) -> Vec<Found<'s>> {
+    fn select<'s>(
+        &self,
+        candidates: Vec<&'s Record>,
+        horizon: u64,
+        base: &str,
+        enough: usize,
+    ) -> Vec<Found<'s>> {
         let versions = candidates.into_iter().filter_map(|record| {
             let version = record.at(horizon)?;
             Some(Found { id: &record.id, version })
         });
         if self.criteria.is_empty() && self.sort.is_empty() {
-            return versions.collect();
+            return versions.take(enough).collect();
         }
         let mut found: Vec<(Vec<Option<SortValue>>, Found<'s>)> = versions
             .filter_map(|found| {
@@ -156,6 +170,7 @@ impl Search {
                     self.criteria.iter().all(|criterion| criterion.matches(&resource, base));
                 matches.then(|| (self.sort.iter().map(|by| by.value(&resource)).collect(), found))
             })
+            .take(enough)
             .collect();
         // Stable: what is equal stays in creation order, so that pages never overlap.
         found.sort_by(|(left, _), (right, _)| {
@@ -330,8 +345,9 @@ mod tests {
             let ids = |found: Vec<Found<'_>>| -> Vec<String> {
                 found.into_iter().map(|found| found.id.to_owned()).collect()
             };
-            let scanned = search.select(store.candidates("Observation", None), horizon, "http://x");
-            prop_assert_eq!(ids(search.run(&store, horizon, "http://x")), ids(scanned));
+            let all = store.candidates("Observation", None);
+            let scanned = ids(search.select(all, horizon, "http://x", usize::MAX));
+            prop_assert_eq!(ids(search.run(&store, horizon, "http://x", 3)), scanned);
         }
 
         /// Whatever the value, it is understood or refused.

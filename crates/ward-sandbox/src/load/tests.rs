@@ -131,6 +131,18 @@ fn loads_the_shared_samples() {
         let sandbox = Sandbox::load_dir(&path).unwrap();
         assert_eq!(sandbox.patient_ids().len(), patients, "{folder}");
         assert!(sandbox.len() > at_least, "{folder}: {}", sandbox.len());
+        // Each patient's observations by search are each patient's observations.
+        let store = sandbox.store.read().unwrap();
+        let found: usize = sandbox
+            .patient_ids()
+            .iter()
+            .map(|id| {
+                let pairs = [("patient".to_owned(), id.clone())];
+                let search = crate::search::Search::parse("Observation", &pairs, true).unwrap();
+                search.run(&store, store.horizon(), "http://x", 0).len()
+            })
+            .sum();
+        assert_eq!(found, sandbox.ids("Observation").len(), "{folder}");
         let resources = load_dir(&path).unwrap();
         let dangling = crate::population::dangling_references(&resources);
         assert_eq!(dangling, Vec::<String>::new(), "{folder}");

@@ -15,8 +15,8 @@ use super::{Builder, concept, reference};
 const CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/observation-category";
 
 /// Writes one chart; counts resources of each kind so that ids are unique.
-struct Chart<'a> {
-    builder: &'a mut Builder,
+struct Chart<'a, 'b> {
+    builder: &'a mut Builder<'b>,
     draw: &'a Draw,
     person: &'a Person,
     observations: usize,
@@ -24,7 +24,7 @@ struct Chart<'a> {
     medications: usize,
 }
 
-pub(super) fn generate(builder: &mut Builder, draw: &Draw, staff: &Staff, person: &Person) {
+pub(super) fn generate(builder: &mut Builder<'_>, draw: &Draw, staff: &Staff, person: &Person) {
     let mut chart = Chart { builder, draw, person, observations: 0, conditions: 0, medications: 0 };
     let visits = draw.range(4, 9);
     for number in 1..=visits {
@@ -39,10 +39,11 @@ pub(super) fn generate(builder: &mut Builder, draw: &Draw, staff: &Staff, person
     }
 }
 
-impl Chart<'_> {
+impl Chart<'_, '_> {
     /// A day in the patient's life, at most `span` days ago.
     fn day(&self, span: i64) -> i64 {
-        self.draw.range(1, span.min(self.person.age).max(1))
+        let earliest = (span + self.person.died).min(self.person.age);
+        self.draw.range(1 + self.person.died, earliest.max(1))
     }
 
     fn subject(&self) -> Value {
@@ -58,7 +59,8 @@ impl Chart<'_> {
         let (class, class_display) =
             if inpatient { ("IMP", "inpatient encounter") } else { ("AMB", "ambulatory") };
         let (visit, visit_display) = self.draw.pick(&VISITS);
-        let end = if inpatient { 10 + 24 * self.draw.range(1, 3) } else { 10 };
+        let nights = if inpatient { self.draw.range(1, 3).min(days - self.person.died) } else { 0 };
+        let end = 10 + 24 * nights;
         self.builder.add("Encounter", &id, days, json!({
             "status": "finished",
             "class": { "system": ACT_CODE, "code": class, "display": class_display },
@@ -86,7 +88,13 @@ impl Chart<'_> {
         }
         if self.draw.chance(40) {
             let illness = self.draw.pick(&ACUTE);
-            self.condition(illness, days, Some(days - 10), &encounter, &json!({}));
+            self.condition(
+                illness,
+                days,
+                Some((days - 10).max(self.person.died)),
+                &encounter,
+                &json!({}),
+            );
             if self.draw.chance(60) {
                 let medication = self.draw.pick(&ACUTE_MEDICATION);
                 self.medication(medication, "completed", days, Some(&encounter), &practitioner);
@@ -327,13 +335,16 @@ impl Chart<'_> {
         self.condition(problem, days, None, "", &meta);
         let Some(department) = staff.department(self.draw) else { return };
         let practitioner = department.practitioner(self.draw).to_owned();
-        self.observation(days, json!({
-            "meta": meta,
-            "category": [concept(CATEGORY, "social-history", "Social History")],
-            "code": concept(LOINC, "75618-2", "Alcohol Use Disorder Identification Test - Consumption [AUDIT-C]"),
-            "performer": [reference(&practitioner)],
-            "valueInteger": self.draw.range(0, 12),
-        }));
+        self.observation(
+            days,
+            json!({
+                "meta": meta,
+                "category": [concept(CATEGORY, "social-history", "Social History")],
+                "code": concept(LOINC, "75626-2", "Total score [AUDIT-C]"),
+                "performer": [reference(&practitioner)],
+                "valueInteger": self.draw.range(0, 12),
+            }),
+        );
     }
 }
 

@@ -170,7 +170,7 @@ pub(super) const DEPARTMENTS: [(&str, &str, &str); 6] = [
 pub(super) const NAMES: [(&str, &str, &str, &str); 24] = [
     ("Nguyễn", "Lan", "Minh", "vi"),
     ("García López", "Lucía", "Álvaro", "es"),
-    ("Müller", "Jürgena", "Jörg", "de"),
+    ("Müller", "Jutta", "Jörg", "de"),
     ("O'Connor", "Siobhán", "Seán", "en"),
     ("Kowalska-Łoś", "Małgorzata", "Paweł", "pl"),
     ("Öztürk", "Ayşe", "Ömer", "tr"),

@@ -45,16 +45,9 @@ impl Population {
 
     /// The same on another day: every date is relative to `today`.
     pub fn generate_at(seed: u64, patients: usize, today: Timestamp) -> Self {
-        let patients = patients.min(MAX_PATIENTS);
-        let mut builder = Builder { resources: Vec::new(), traps: Vec::new(), today };
-        let staff = staff::generate(&mut builder, &Draw::new(seed, 0));
-        for index in 0..patients {
-            let draw = Draw::new(seed, index + 1);
-            let person = people::generate(&mut builder, &draw, &staff, index);
-            chart::generate(&mut builder, &draw, &staff, &person);
-        }
-        traps::generate(&mut builder, patients);
-        Self { resources: builder.resources, traps: builder.traps }
+        let mut resources = Vec::new();
+        let traps = generate_into(seed, patients, today, &mut |resource| resources.push(resource));
+        Self { resources, traps }
     }
 
     /// The ids of the patients, in order.
@@ -67,14 +60,32 @@ impl Population {
     }
 }
 
-/// Collects what is generated.
-struct Builder {
-    resources: Vec<Value>,
-    traps: Vec<Trap>,
+/// Hands every resource to `sink` as it is made, because a thousand charts at once fill a gigabyte.
+pub(crate) fn generate_into(
+    seed: u64,
+    patients: usize,
+    today: Timestamp,
+    sink: &mut dyn FnMut(Value),
+) -> Vec<Trap> {
+    let patients = patients.min(MAX_PATIENTS);
+    let mut builder = Builder { sink, today };
+    let staff = staff::generate(&mut builder, &Draw::new(seed, 0));
+    for index in 0..patients {
+        let draw = Draw::new(seed, index + 1);
+        let linked = traps::partner(index, patients);
+        let person = people::generate(&mut builder, &draw, &staff, index, linked);
+        chart::generate(&mut builder, &draw, &staff, &person);
+    }
+    traps::generate(&mut builder, patients)
+}
+
+/// Writes resources.
+struct Builder<'a> {
+    sink: &'a mut dyn FnMut(Value),
     today: Timestamp,
 }
 
-impl Builder {
+impl Builder<'_> {
     /// Adds a resource that was last changed `days` ago.
     fn add(&mut self, rtype: &str, id: &str, days: i64, mut body: Value) {
         if let Some(object) = body.as_object_mut() {
@@ -85,7 +96,7 @@ impl Builder {
                 meta.insert("lastUpdated".into(), self.instant(days, 9).into());
             }
         }
-        self.resources.push(body);
+        (self.sink)(body);
     }
 
     /// An instant on the day that is `days` before today, at `hour` (may exceed 24).

@@ -12,8 +12,10 @@ pub(super) struct Person {
     pub(super) index: usize,
     /// `Patient/pt-00001`.
     pub(super) reference: String,
-    /// Age in days.
+    /// Days since birth.
     pub(super) age: i64,
+    /// Days since death; 0 for the living.
+    pub(super) died: i64,
 }
 
 /// The id of patient number `index`, from 0.
@@ -26,7 +28,13 @@ pub(super) fn chart_id(kind: &str, index: usize, number: usize) -> String {
     format!("{kind}-{:05}-{number}", index + 1)
 }
 
-pub(super) fn generate(builder: &mut Builder, draw: &Draw, staff: &Staff, index: usize) -> Person {
+pub(super) fn generate(
+    builder: &mut Builder<'_>,
+    draw: &Draw,
+    staff: &Staff,
+    index: usize,
+    linked: Option<usize>,
+) -> Person {
     let id = patient_id(index);
     let (family, woman, man, language) = draw.pick(&NAMES);
     let female = draw.chance(51);
@@ -61,14 +69,17 @@ pub(super) fn generate(builder: &mut Builder, draw: &Draw, staff: &Staff, index:
         "communication": [{ "language": { "coding": [{ "system": "urn:ietf:bcp:47", "code": language }] } }],
         "managingOrganization": reference(super::staff::HOSPITAL),
     });
-    if age > 80 * 365
-        && draw.chance(30)
-        && let Some(object) = patient.as_object_mut()
-    {
-        object.insert("deceasedDateTime".into(), builder.instant(draw.range(1, 300), 4).into());
+    let died = if age > 80 * 365 && draw.chance(30) { draw.range(1, 300) } else { 0 };
+    if let Some(object) = patient.as_object_mut().filter(|_| died > 0) {
+        object.insert("deceasedDateTime".into(), builder.instant(died, 23).into());
+    }
+    if let (Some(object), Some(other)) = (patient.as_object_mut(), linked) {
+        // `Patient.link` is no membership, though the compartment definition nominates it (C12).
+        let other = reference(&format!("Patient/{}", patient_id(other)));
+        object.insert("link".into(), json!([{ "other": other, "type": "seealso" }]));
     }
     builder.add("Patient", &id, draw.range(1, 700), patient);
-    let person = Person { index, reference: format!("Patient/{id}"), age };
+    let person = Person { index, reference: format!("Patient/{id}"), age, died };
 
     care_team(builder, draw, staff, &person);
     builder.add("Coverage", &chart_id("cov", index, 1), 365, json!({
@@ -93,7 +104,7 @@ pub(super) fn generate(builder: &mut Builder, draw: &Draw, staff: &Staff, index:
     person
 }
 
-fn care_team(builder: &mut Builder, draw: &Draw, staff: &Staff, person: &Person) {
+fn care_team(builder: &mut Builder<'_>, draw: &Draw, staff: &Staff, person: &Person) {
     let Some(department) = staff.department(draw) else { return };
     let physician = concept(SNOMED, "309343006", "Physician");
     builder.add("CareTeam", &chart_id("team", person.index, 1), draw.range(1, 400), json!({

@@ -39,7 +39,7 @@ impl Department {
     }
 }
 
-pub(super) fn generate(builder: &mut Builder, draw: &Draw) -> Staff {
+pub(super) fn generate(builder: &mut Builder<'_>, draw: &Draw) -> Staff {
     let organization_type = "http://terminology.hl7.org/CodeSystem/organization-type";
     builder.add("Organization", "org-hospital", 4000, json!({
         "active": true,
@@ -66,7 +66,7 @@ pub(super) fn generate(builder: &mut Builder, draw: &Draw) -> Staff {
 }
 
 fn department(
-    builder: &mut Builder,
+    builder: &mut Builder<'_>,
     draw: &Draw,
     index: usize,
     specialty: &serde_json::Value,

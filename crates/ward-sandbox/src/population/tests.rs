@@ -71,6 +71,28 @@ fn nothing_lies_in_the_future() {
 }
 
 #[test]
+fn the_dead_have_no_visits() {
+    let population = Population::generate(4, 200);
+    let text = |resource: &Value, pointer: &str| {
+        resource.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
+    };
+    let mut dead = 0;
+    for patient in &population.resources {
+        let Some(died) = text(patient, "/deceasedDateTime") else { continue };
+        dead += 1;
+        let own = format!("Patient/{}", text(patient, "/id").unwrap());
+        for resource in &population.resources {
+            if resource["resourceType"] == "Encounter"
+                && text(resource, "/subject/reference").as_ref() == Some(&own)
+            {
+                assert!(text(resource, "/period/end").unwrap() <= died, "{own}");
+            }
+        }
+    }
+    assert!(dead > 2);
+}
+
+#[test]
 fn the_population_has_what_the_rooms_need() {
     let population = Population::generate(5, 60);
     let count = |rtype: &str| {

@@ -22,13 +22,17 @@ pub struct Trap {
     pub other: String,
 }
 
-pub(super) fn generate(builder: &mut Builder, patients: usize) {
-    for first in (0..patients.saturating_sub(1)).step_by(20) {
-        pair(builder, first, first + 1);
-    }
+/// The patient whom the traps link to patient `index`, for the first of every tenth pair.
+pub(super) fn partner(index: usize, patients: usize) -> Option<usize> {
+    (index.is_multiple_of(20) && index + 1 < patients).then_some(index + 1)
 }
 
-fn pair(builder: &mut Builder, index: usize, other_index: usize) {
+pub(super) fn generate(builder: &mut Builder<'_>, patients: usize) -> Vec<Trap> {
+    let pairs = (0..patients).filter_map(|index| Some((index, partner(index, patients)?)));
+    pairs.flat_map(|(index, other)| pair(builder, index, other)).collect()
+}
+
+fn pair(builder: &mut Builder<'_>, index: usize, other_index: usize) -> Vec<Trap> {
     let (patient, other) = (patient_id(index), patient_id(other_index));
     let this = || reference(&format!("Patient/{patient}"));
     let that = || reference(&format!("Patient/{other}"));
@@ -115,22 +119,12 @@ fn pair(builder: &mut Builder, index: usize, other_index: usize) {
         "status": "completed", "subject": this(), "about": [that()], "sent": at,
         "payload": [{ "contentString": "Synthetic note about a family member." }],
     })));
+    let trap = |what, record| Trap { what, record, patient: patient.clone(), other: other.clone() };
+    let mut laid = vec![trap("patient linked to another patient", format!("Patient/{patient}"))];
     for (number, (what, rtype, body)) in traps.into_iter().enumerate() {
         let id = chart_id("trap", index, number + 1);
         builder.add(rtype, &id, 30, body);
-        let record = format!("{rtype}/{id}");
-        builder.traps.push(Trap { what, record, patient: patient.clone(), other: other.clone() });
+        laid.push(trap(what, format!("{rtype}/{id}")));
     }
-    // `Patient.link` is no membership, though the compartment definition nominates it (C12).
-    let record = format!("Patient/{patient}");
-    let is_this = |resource: &&mut Value| {
-        resource.get("resourceType") == Some(&json!("Patient"))
-            && resource.get("id") == Some(&json!(patient))
-    };
-    if let Some(object) = builder.resources.iter_mut().find(is_this).and_then(Value::as_object_mut)
-    {
-        object.insert("link".into(), json!([{ "other": that(), "type": "seealso" }]));
-        let what = "patient linked to another patient";
-        builder.traps.push(Trap { what, record, patient: patient.clone(), other: other.clone() });
-    }
+    laid
 }

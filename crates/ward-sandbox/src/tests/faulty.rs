@@ -54,6 +54,10 @@ async fn faults_of_the_answer() {
     let reply = get(base, "/Patient").await;
     assert_eq!((reply.status, reply.header("location").as_deref()), (302, Some("http://evil/")));
 
+    upstream.set(Fault::Status(429));
+    let reply = get(base, "/Patient").await;
+    assert_eq!((reply.status, &reply.json()["resourceType"]), (429, &"OperationOutcome".into()));
+
     upstream.set(Fault::WrongContentType);
     assert_eq!(get(base, "/Patient").await.header("content-type").as_deref(), Some("text/html"));
 
@@ -82,6 +86,6 @@ async fn faults_of_the_answer() {
 
     upstream.set(Fault::ForeignNext("http://evil/next".into()));
     assert_eq!(get(base, "/Patient").await.link("next").as_deref(), Some("http://evil/next"));
-    assert_eq!(upstream.requests().len(), 11);
+    assert_eq!(upstream.requests().len(), 12);
     upstream.stop();
 }

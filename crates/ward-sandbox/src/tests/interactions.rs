@@ -125,3 +125,11 @@ async fn remembers_what_it_was_asked_and_stops() {
     }
     assert!(!open);
 }
+
+#[tokio::test]
+async fn head_has_no_body() {
+    let running = serve(&Sandbox::generate(1, 1)).await;
+    let reply = call(&running.base_url, "HEAD", "/Patient/pt-00001", "", "").await;
+    assert_eq!((reply.status, reply.body.len()), (200, 0));
+    assert_eq!(reply.header("etag").as_deref(), Some("W/\"1\""));
+}

@@ -52,7 +52,7 @@ async fn serve(sandbox: &Sandbox) -> Running {
 
 /// An empty hospital with these resources.
 fn hospital(resources: Vec<Value>) -> Sandbox {
-    Sandbox::of(&Population { resources, traps: Vec::new() })
+    Sandbox::of(Population { resources, traps: Vec::new() })
 }
 
 /// Sends bytes to the server of `base` and reads until it closes.

@@ -88,6 +88,21 @@ async fn post_search_pages_by_get() {
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3, 1]);
 }
 
+/// Without a total the search stops early; the pages are the same.
+#[tokio::test]
+async fn pages_without_a_total() {
+    let running = serve(&crowd(20)).await;
+    let base = &running.base_url;
+    for query in
+        ["_total=none", "_total=none&gender=male", "_total=none&gender=male&_sort=-birthdate"]
+    {
+        let whole = strict(base, &format!("/Patient?{query}&_count=500")).await.ids();
+        let first = strict(base, &format!("/Patient?{query}&_count=5")).await;
+        let pages = follow(base, first, async |_| {}).await;
+        assert_eq!(pages.concat(), whole, "{query}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_is_for_its_type_only() {
     let running = serve(&crowd(20)).await;

@@ -201,7 +201,8 @@ async fn own_absolute_references_are_local() {
     let sandbox = hospital(people_and_results());
     let running = serve(&sandbox).await;
     let base = &running.base_url;
-    sandbox.put(observation("o9", &format!("{base}/Patient/p3"), "1-1", &json!({})));
+    let put = sandbox.put(observation("o9", &format!("{base}/Patient/p3"), "1-1", &json!({})));
+    assert!(put);
     assert_eq!(get(base, "/Observation?patient=Patient/p3").await.ids(), ["o9"]);
     let absolute = format!("/Observation?subject={base}/Patient/p1");
     assert_eq!(get(base, &absolute).await.ids(), ["o1"]);
