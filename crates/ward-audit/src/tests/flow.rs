@@ -354,3 +354,89 @@ fn an_access_becomes_an_audit_event_in_the_balp_shape() {
     let view = fhir_view::audit_event(&leaf(&other), Some(&other.body), 6, ORIGIN);
     assert_eq!(view["subtype"][0]["code"], "revocation/released");
 }
+
+#[tokio::test]
+async fn without_a_checkpoint_only_the_last_commit_can_pass_for_a_torn_write() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let seldom =
+        || crate::writer::Tuning { checkpoint_every: std::time::Duration::from_hours(1), ..EAGER };
+    let log = Log::open_tuned(house.options(Arc::new(disk.clone())), seldom()).unwrap();
+    for n in 0..3 {
+        log.record((0..2).map(|k| house.event(&format!("{n}-{k}"))).collect()).await.unwrap();
+    }
+    let files = disk.crash(Survival::Nothing).files();
+    let path = crate::format::segment_path(0);
+    let bytes = &files[&path];
+    let mut starts = vec![crate::format::SEGMENT_HEAD];
+    for frame in crate::segments::frames(bytes) {
+        starts.push(starts.last().unwrap() + frame.octets());
+    }
+    for (entry, at) in (0_u64..).zip(&starts[..6]) {
+        for part in [2, 20, 27, 40] {
+            let after = disk.crash(Survival::Nothing);
+            let mut altered = bytes.clone();
+            altered[at + part] ^= 1;
+            after.plant(&path, altered);
+            let opened = house.open(&after);
+            match (entry, opened) {
+                (0..4, Err(LogError::Tampered(found))) => {
+                    assert_eq!(found.place, Place::Entry(entry))
+                }
+                (4.., Ok(log)) => assert_eq!(log.size(), entry),
+                (_, opened) => panic!("entry {entry}, octet {part}: {:?}", opened.err()),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_can_be_verified_and_read_while_it_is_written() {
+    let (house, disk) = (Arc::new(House::new(1)), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    let writing = {
+        let (log, house) = (log.clone(), house.clone());
+        tokio::spawn(async move {
+            for n in 0..150 {
+                log.record((0..4).map(|k| house.event(&format!("{n}-{k}"))).collect())
+                    .await
+                    .unwrap();
+            }
+        })
+    };
+    let (key, mut rounds) = (log.verifier_key(), 0);
+    while !writing.is_finished() || rounds == 0 {
+        let (disk, key, reader) = (disk.clone(), key.clone(), log.reader().unwrap());
+        tokio::task::spawn_blocking(move || verify(&disk, &key, None).unwrap()).await.unwrap();
+        assert_eq!(reader.leaves(0..u64::MAX).filter(|leaf| leaf.is_err()).count(), 0);
+        rounds += 1;
+    }
+    writing.await.unwrap();
+    log.close().await;
+}
+
+struct Broken;
+
+impl ward_core::Bus for Broken {
+    fn publish(&self, _: ward_core::Message) {
+        panic!("the bus is broken (this panic belongs to the test)");
+    }
+
+    fn subscribe(&self) -> Box<dyn ward_core::Subscription> {
+        Box::new(super::Deaf)
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_writer_that_is_gone() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let mut options = house.options(Arc::new(disk.clone()));
+    options.bus = Arc::new(Broken);
+    let log = Log::open(options).unwrap();
+    log.record(vec![house.event("durable before the bus hears of it")]).await.unwrap();
+    let wait = std::time::Duration::from_secs(5);
+    let refused = tokio::time::timeout(wait, log.record(vec![house.event("late")])).await.unwrap();
+    assert!(matches!(refused, Err(SinkError::Unwritable(_))));
+    tokio::time::timeout(wait, log.close()).await.unwrap();
+    assert!(log.healthy().is_err());
+    assert_eq!(house.open(&disk).unwrap().size(), 1);
+}
