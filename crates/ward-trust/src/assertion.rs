@@ -6,6 +6,7 @@
 //! names is fetched.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde_json::{Map, Value, json};
 use ward_core::{Limits, OrganizationUri, Purpose, Timestamp};
@@ -82,7 +83,7 @@ impl From<ClaimFault> for AssertionError {
 }
 
 /// An authentication token that is valid in itself.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct AuthenticationToken {
     /// `iss` and `sub`, as they stand: whether a client has that id, the caller finds out.
     pub client_id: String,
@@ -120,13 +121,23 @@ impl AuthenticationToken {
     }
 }
 
+impl fmt::Debug for AuthenticationToken {
+    /// Without the extensions, which may name persons.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticationToken")
+            .field("client_id", &self.client_id)
+            .field("exp", &self.exp)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Why `hl7-b2b` is refused: always `invalid_grant`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct B2bError(pub Fault);
 
 /// The B2B authorization extension object (IG §5.2.1.1), version 1. Unknown members are ignored (B27).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Hl7B2b {
     /// Name of the human requestor.
     pub subject_name: Option<String>,
@@ -212,6 +223,16 @@ impl Hl7B2b {
             }
         }
         json!({ "hl7-b2b": object })
+    }
+}
+
+impl fmt::Debug for Hl7B2b {
+    /// Without the human requestor and the consents.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hl7B2b")
+            .field("organization_id", &self.organization_id)
+            .field("purposes", &self.purposes)
+            .finish_non_exhaustive()
     }
 }
 

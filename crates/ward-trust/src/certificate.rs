@@ -276,8 +276,8 @@ fn rsa(key: &[u8]) -> Option<(KeyKind, bool)> {
     let bits = modulus.as_bytes().len() * 8 - leading;
     let exponent = exponent.as_bytes();
     let odd = exponent.last().is_some_and(|low| low & 1 == 1);
-    // Three octets hold 65537; an odd number of three octets below it starts with one, zero and is 65537 or more.
-    let large = exponent.len() > 3 || (exponent.len() == 3 && exponent.first() >= Some(&1));
+    // Leading zeros are gone: three octets are at least 65536, and odd ones at least 65537.
+    let large = exponent.len() >= 3;
     Some((KeyKind::Rsa { bits }, odd && large))
 }
 

@@ -5,6 +5,7 @@
 //! padding or stray bits, JSON that could be read in two ways, `crit` and `b64`, algorithms outside a
 //! closed list, and an algorithm that is not the key's. All of aws-lc-rs; no cryptography of our own.
 
+use std::fmt;
 use std::ops::Deref;
 
 use aws_lc_rs::digest;
@@ -179,7 +180,7 @@ impl From<JsonError> for JoseError {
 }
 
 /// A JWS that is well-formed. Its signature has not been checked: see [`Jws::verify`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Jws {
     alg: Alg,
     leaf: Certificate,
@@ -270,6 +271,16 @@ impl Jws {
     /// The claims.
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
+    }
+}
+
+impl fmt::Debug for Jws {
+    /// Without the claims, which may name persons.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jws")
+            .field("alg", &self.alg)
+            .field("leaf", &self.leaf)
+            .finish_non_exhaustive()
     }
 }
 

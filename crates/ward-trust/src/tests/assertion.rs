@@ -190,3 +190,21 @@ fn honest_objects_are_read_and_written_back() {
         assert_eq!(read.unwrap().purposes, [Purpose::Treatment], "{row}");
     }
 }
+
+#[test]
+fn persons_do_not_reach_diagnostics() {
+    let world = World::new();
+    let identity = world.leaf.identity(&[]);
+    let object = edit(b2b(), "subject_name", &json!("Ada Unmistakable"));
+    let claims = edit(good(), "extensions", &json!({"hl7-b2b": object}));
+    let token = validate(&identity, &claims).unwrap();
+    let read = Hl7B2b::parse(token.extensions.as_ref(), &community(&[])).unwrap();
+    let compact = identity.sign(Alg::Es256, &claims).unwrap();
+    let jws = Jws::parse(&compact, &Limits::default()).unwrap();
+    assert_eq!(read.subject_name.as_deref(), Some("Ada Unmistakable"));
+    for text in
+        [format!("{token:?}"), format!("{read:?}"), format!("{jws:?}"), format!("{identity:?}")]
+    {
+        assert!(!text.contains("Ada"), "{text}");
+    }
+}

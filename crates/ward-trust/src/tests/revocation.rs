@@ -102,6 +102,12 @@ fn revocation_decides_or_is_missing() {
     });
     silent.lists.truncate(1);
     cases.push(silent);
+    cases.push(with(
+        "X15 the last second",
+        Ok(2),
+        vec![good_root(), world.issuing.list_with(&[], |l| l.next_update = at(NOW))],
+    ));
+    cases.push(revoked_beside_an_issuer_without_lists());
     let mut soft = with(
         "PKI-04 soft, but revoked",
         Err(PathError::Revoked),
@@ -114,6 +120,32 @@ fn revocation_decides_or_is_missing() {
     x44.lists.remove(1);
     cases.push(x44);
     run(cases);
+}
+
+/// Two certificates for one issuing CA; by the one its list revokes the leaf, by the other it has no list.
+fn revoked_beside_an_issuer_without_lists() -> Case {
+    let mut case = two_paths("X10 outweighs want of a list", Err(PathError::Revoked));
+    let (one, two) = (Ca::root("One"), Ca::root("Two"));
+    let issuing = one.child("Issuing");
+    let key = rcgen::KeyPair::try_from(issuing.issuer.key().serialized_der()).unwrap();
+    let silent = two.child_with("Issuing", key, |p| {
+        p.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    });
+    case.leaf = issuing.leaf().certificate;
+    case.lists = vec![one.list(&[]), two.list(&[]), issuing.list(&[&case.leaf])];
+    case.extra = vec![silent.certificate, issuing.certificate];
+    case.community = super::pki::community(&[&one, &two]);
+    case
+}
+
+#[test]
+fn an_anchor_sent_along_makes_no_path_of_its_own() {
+    let world = World::new();
+    let extra = [world.root.certificate.clone(), world.issuing.certificate.clone()];
+    let leaf = &world.leaf.certificate;
+    let paths = crate::candidate_paths(leaf, &extra, &world.community(), now()).unwrap();
+    assert_eq!(paths.len(), 1);
+    assert_eq!(paths[0].certificates.len(), 2);
 }
 
 #[test]
