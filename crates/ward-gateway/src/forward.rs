@@ -111,45 +111,73 @@ impl Upstream {
 
     /// Where the upstream's `next` link leads, seen from the request that was sent.
     pub(crate) fn follow(&self, permit: &Permit, count: usize, link: &str) -> Result<Place, Fault> {
-        let astray = || Fault::Upstream("its paging link leads elsewhere");
-        let below = match link.strip_prefix(&self.base) {
-            Some(below) if below.starts_with(['/', '?']) => below.to_owned(),
-            Some(_) => return Err(astray()),
-            None if link.contains(':') || link.starts_with('/') || link.is_empty() => {
+        follow(&self.base, &search_target(permit, count), link)
+    }
+
+    /// D30: tells the operator if the upstream's own account of the search lacks a criterion. What it
+    /// may have ignored is still judged on the way out.
+    pub(crate) fn check_self(permit: &Permit, self_link: Option<&str>) {
+        let (Interaction::Search(search), Some(link)) = (&permit.request().interaction, self_link)
+        else {
+            return;
+        };
+        let query = link.split_once('?').map_or("", |(_, query)| query);
+        let names: Vec<Vec<u8>> =
+            pairs(query).map(|pair| decoded(pair.split(['=', ':']).next().unwrap_or(""))).collect();
+        for criterion in &search.criteria {
+            if !names.iter().any(|name| name == criterion.code.as_bytes()) {
+                tracing::warn!(
+                    parameter = criterion.code,
+                    rtype = search.rtype.name(),
+                    "the upstream's self link lacks a search parameter; it may have ignored it"
+                );
+            }
+        }
+    }
+}
+
+/// Where a `next` link leads: only below `base`. `ours` is the target that was asked.
+fn follow(base: &str, ours: &str, link: &str) -> Result<Place, Fault> {
+    let astray = || Fault::Upstream("its paging link leads elsewhere");
+    let below = match link.strip_prefix(base) {
+        Some(below) if below.starts_with(['/', '?']) => below.to_owned(),
+        Some(_) => return Err(astray()),
+        None => {
+            let path = link.split('?').next().unwrap_or_default();
+            if link.is_empty() || path.contains(':') || path.starts_with('/') {
                 return Err(astray());
             }
-            None => format!("/{link}"),
-        };
-        if !below.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'\\' | b'"')) {
-            return Err(astray());
+            format!("/{link}")
         }
-        let (path, query) = below.split_once('?').unwrap_or((&below, ""));
-        if path.split('/').any(|segment| matches!(segment, "." | "..")) || path.contains('%') {
-            return Err(astray());
-        }
-        let ours = search_target(permit, count);
-        let (our_path, our_query) = ours.split_once('?').unwrap_or((&ours, ""));
-        if path.strip_prefix('/') != Some(our_path) {
-            return Ok(Place::Instead(below));
-        }
-        // What is in the link but was not in our request is what pages.
-        let mut asked: Vec<_> = pairs(our_query).map(decoded).collect();
-        let mut extra = Vec::new();
-        for pair in pairs(query) {
-            match asked.iter().position(|asked| *asked == decoded(pair)) {
-                Some(at) => drop(asked.swap_remove(at)),
-                None => extra.push(pair),
-            }
-        }
-        if !asked.is_empty() {
-            // Our criteria are not in it: the upstream keeps them itself, or writes them otherwise.
-            return Ok(Place::Instead(below));
-        }
-        if extra.is_empty() {
-            return Err(Fault::Upstream("its paging link leads back to the same page"));
-        }
-        Ok(Place::With(extra.join("&")))
+    };
+    if !below.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'\\' | b'"')) {
+        return Err(astray());
     }
+    let (path, query) = below.split_once('?').unwrap_or((&below, ""));
+    if path.split('/').any(|segment| matches!(segment, "." | "..")) || path.contains('%') {
+        return Err(astray());
+    }
+    let (our_path, our_query) = ours.split_once('?').unwrap_or((ours, ""));
+    if path.strip_prefix('/') != Some(our_path) {
+        return Ok(Place::Instead(below));
+    }
+    // What is in the link but was not in our request is what pages.
+    let mut asked: Vec<_> = pairs(our_query).map(decoded).collect();
+    let mut extra = Vec::new();
+    for pair in pairs(query) {
+        match asked.iter().position(|asked| *asked == decoded(pair)) {
+            Some(at) => drop(asked.swap_remove(at)),
+            None => extra.push(pair),
+        }
+    }
+    if !asked.is_empty() {
+        // Our criteria are not in it: the upstream keeps them itself, or writes them otherwise.
+        return Ok(Place::Instead(below));
+    }
+    if extra.is_empty() {
+        return Err(Fault::Upstream("its paging link leads back to the same page"));
+    }
+    Ok(Place::With(extra.join("&")))
 }
 
 /// The search of the permit as it is sent: our page size, no totals (we count what is visible).
@@ -209,4 +237,65 @@ fn is_fhir_json(value: Option<&HeaderValue>) -> bool {
                     || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
             })
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BASE: &str = "http://10.0.0.1:8080/fhir";
+    const OURS: &str = "Observation?code=a%2Cb&_count=21";
+
+    #[test]
+    fn paging_links_lead_below_the_base_only() {
+        let with = |text: &str| Some(Place::With(text.to_owned()));
+        let instead = |text: &str| Some(Place::Instead(text.to_owned()));
+        for (link, want) in [
+            (
+                "http://10.0.0.1:8080/fhir/Observation?code=a,b&_count=21&_offset=21",
+                with("_offset=21"),
+            ),
+            ("Observation?_offset=21&_count=21&code=a%2cb", with("_offset=21")),
+            (
+                "Observation?_offset=2021-01-01T00:00:00Z&_count=21&code=a,b",
+                with("_offset=2021-01-01T00:00:00Z"),
+            ),
+            ("http://10.0.0.1:8080/fhir?_getpages=f", instead("?_getpages=f")),
+            ("http://10.0.0.1:8080/fhir/Observation?ct=f", instead("/Observation?ct=f")),
+            ("http://10.0.0.1:8080/fhir/Observation?code=a,b&_count=21", None),
+            ("http://10.0.0.1:8080/fhirx/Observation?ct=f", None),
+            ("http://10.0.0.1:8080/fhir@evil.example/", None),
+            ("http://10.0.0.1:80800/fhir/Observation?ct=f", None),
+            ("http://evil.example/fhir/Observation?ct=f", None),
+            ("https://10.0.0.1:8080/fhir/Observation?ct=f", None),
+            ("//evil.example/fhir", None),
+            ("/admin", None),
+            ("../admin", None),
+            ("http://10.0.0.1:8080/fhir/../admin", None),
+            ("http://10.0.0.1:8080/fhir/%2e%2e/admin", None),
+            ("file:x", None),
+            ("", None),
+            ("Observation?x=\u{e9}", None),
+            ("Observation?x=1#y", None),
+        ] {
+            assert_eq!(follow(BASE, OURS, link).ok(), want, "{link}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_link_the_request_goes_to_the_upstream(
+            prefix in prop_oneof![Just(""), Just(BASE), Just("http://10.0.0.1:8080/fhir/"), Just("//")],
+            rest in "[-a-zA-Z0-9:/?#@%.&=_\\\\ ]{0,24}",
+        ) {
+            if let Ok(Place::Instead(below)) = follow(BASE, OURS, &format!("{prefix}{rest}")) {
+                let uri: http::Uri = format!("{BASE}{below}").parse().unwrap();
+                prop_assert_eq!(uri.authority().unwrap().as_str(), "10.0.0.1:8080");
+                prop_assert!(uri.path() == "/fhir" || uri.path().starts_with("/fhir/"));
+                prop_assert!(!uri.path().split('/').any(|s| s == ".." || s == "."));
+            }
+        }
+    }
 }

@@ -87,7 +87,7 @@ pub struct Gateway {
     tenant: TenantId,
     base: Base,
     bases: ReferenceBases,
-    capabilities: String,
+    capabilities: Bytes,
     policy: Arc<str>,
     resolve: Arc<dyn Resolve>,
     facts: FactSource,
@@ -117,7 +117,7 @@ impl Gateway {
         let base = Base::parse(&config.fhir_base)?;
         let upstream = Base::parse(&config.upstream_base)?;
         Ok(Self {
-            capabilities: capability::statement(&base.url, &config),
+            capabilities: capability::statement(&base.url, &config).into(),
             bases: ReferenceBases { public: base.url.clone(), upstream: upstream.url.clone() },
             upstream: Upstream::new(&upstream.url, deps.http, Arc::clone(&deps.limits)),
             tenant: config.tenant,

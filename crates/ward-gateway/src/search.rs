@@ -15,7 +15,7 @@ use ward_net::http::Body;
 use ward_policy::{Permit, Verdict, judge};
 
 use crate::cursor::{self, Binding, Position};
-use crate::forward::{Place, search_target};
+use crate::forward::{Place, Upstream, search_target};
 use crate::read::released;
 use crate::release::{Draft, Record, release};
 use crate::{Exchange, Fault, Gateway};
@@ -141,6 +141,9 @@ impl Gateway {
             let bytes = self.upstream.page(permit, &place, want.upstream).await?;
             let set = Searchset::parse(&bytes, &self.limits)
                 .map_err(|_| Fault::Upstream("its answer is not a searchset"))?;
+            if place == Place::First {
+                Upstream::check_self(permit, set.self_link.as_deref());
+            }
             for (index, entry) in set.entries.iter().enumerate().skip(consumed) {
                 let Some(record) = self.entry(permit, entry, page.records.is_empty()) else {
                     continue;
