@@ -1,6 +1,6 @@
 //! The claims that every JWT of UDAP has (IG §7.1.4; JWT-04, JWT-09, JWT-10, JWT-12; §8.4).
 //!
-//! Each document maps a [`ClaimFault`] to its own rule id and wire code. Refused: dates that are not
+//! Each document maps a `ClaimFault` to its own rule id and wire code. Refused: dates that are not
 //! positive whole JSON numbers (R31), lives over the bound without any skew (R33), and `iat`, `nbf` in
 //! the future or `exp` in the past by more than the skew. Strings are compared octet by octet.
 

@@ -177,7 +177,8 @@ fn a_grace_stretches_the_last_good_list_and_says_so() {
     };
     assert_eq!(check(3600), Ok(true));
     assert_eq!(check(3599), Err(PathError::RevocationStale));
-    let fresh = world.lists();
+    let due = world.issuing.list_with(&[], |l| l.next_update = at(NOW));
+    let fresh = [world.root.list(&[]), due];
     let chain = validate(&world.leaf.certificate, &extra, &world.community(), &fresh, now());
     assert!(!chain.unwrap().stale);
 }
