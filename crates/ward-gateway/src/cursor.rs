@@ -15,8 +15,8 @@ use crate::forward::Place;
 
 /// Octets of plaintext; the place of the next page is padded to it.
 const PLAIN: usize = 512;
-/// Version, mode, consumed, expiry and length of the text before the text itself.
-const HEAD: usize = 1 + 1 + 4 + 8 + 2;
+/// Version, mode, consumed, count, expiry and length of the text before the text itself.
+const HEAD: usize = 1 + 1 + 4 + 2 + 8 + 2;
 /// Key id in clear, then nonce, ciphertext and tag.
 const SEALED: usize = 4 + PLAIN + crypto::SEAL_OVERHEAD;
 const VERSION: u8 = 1;
@@ -59,6 +59,8 @@ impl Binding<'_> {
 pub(crate) struct Position {
     pub(crate) place: Place,
     pub(crate) consumed: usize,
+    /// Entries asked for in one upstream page.
+    pub(crate) count: usize,
 }
 
 /// Seals a position.
@@ -107,6 +109,7 @@ fn encode(position: &Position, expires: Timestamp) -> Option<Vec<u8>> {
     };
     let mut plain = vec![VERSION, mode];
     plain.extend(u32::try_from(position.consumed).ok()?.to_be_bytes());
+    plain.extend(u16::try_from(position.count).ok()?.to_be_bytes());
     plain.extend(expires.as_millis().to_be_bytes());
     plain.extend(u16::try_from(text.len()).ok()?.to_be_bytes());
     plain.extend(text.as_bytes());
@@ -119,7 +122,7 @@ fn encode(position: &Position, expires: Timestamp) -> Option<Vec<u8>> {
 
 fn decode(plain: &[u8]) -> Option<(Position, Timestamp)> {
     let (head, rest) = plain.split_first_chunk::<HEAD>()?;
-    let [version, mode, c0, c1, c2, c3, e0, e1, e2, e3, e4, e5, e6, e7, l0, l1] = *head;
+    let [version, mode, c0, c1, c2, c3, n0, n1, e0, e1, e2, e3, e4, e5, e6, e7, l0, l1] = *head;
     let text = rest.get(..usize::from(u16::from_be_bytes([l0, l1])))?;
     let text = || std::str::from_utf8(text).ok().map(str::to_owned);
     let place = match (version, mode) {
@@ -129,8 +132,9 @@ fn decode(plain: &[u8]) -> Option<(Position, Timestamp)> {
         _ => return None,
     };
     let consumed = usize::try_from(u32::from_be_bytes([c0, c1, c2, c3])).ok()?;
+    let count = usize::from(u16::from_be_bytes([n0, n1]));
     let expires = i64::from_be_bytes([e0, e1, e2, e3, e4, e5, e6, e7]);
-    Some((Position { place, consumed }, Timestamp::from_millis(expires)))
+    Some((Position { place, consumed, count }, Timestamp::from_millis(expires)))
 }
 
 #[cfg(test)]
@@ -146,12 +150,13 @@ mod tests {
             Place::Instead("/?_getpages=x".into()),
             Place::With("x".repeat(PLAIN - HEAD)),
         ] {
-            let position = Position { place, consumed: 17 };
+            let position = Position { place, consumed: 17, count: 21 };
             let plain = encode(&position, at).unwrap();
             assert_eq!(plain.len(), PLAIN);
             assert_eq!(decode(&plain), Some((position, at)));
         }
-        let long = Position { place: Place::With("x".repeat(PLAIN - HEAD + 1)), consumed: 0 };
+        let long =
+            Position { place: Place::With("x".repeat(PLAIN - HEAD + 1)), consumed: 0, count: 1 };
         assert_eq!(encode(&long, at), None);
     }
 }

@@ -74,6 +74,9 @@ pub enum Fault {
     /// The upstream did not answer in time.
     #[error("the upstream is too slow")]
     UpstreamTimeout,
+    /// The upstream's answer is larger than its bound, and cannot be had in smaller pieces.
+    #[error("the upstream's answer is too large")]
+    Oversized,
     /// The upstream's answer cannot be used; the operator reads why.
     #[error("the upstream's answer cannot be used: {0}")]
     Upstream(&'static str),
@@ -226,7 +229,7 @@ impl Fault {
                 I::Timeout,
                 "The system behind this gateway did not answer in time.",
             ),
-            Self::Upstream(_) => plain(
+            Self::Upstream(_) | Self::Oversized => plain(
                 S::BAD_GATEWAY,
                 I::Exception,
                 "The system behind this gateway gave an answer that cannot be used.",

@@ -87,7 +87,7 @@ impl Upstream {
                 FetchError::Timeout => Fault::UpstreamTimeout,
                 FetchError::Connect(_) => Fault::UpstreamDown,
                 FetchError::Refused(_) => Fault::Upstream("egress to it is refused"),
-                FetchError::TooLarge(_) => Fault::Upstream("its answer is too large"),
+                FetchError::TooLarge(_) => Fault::Oversized,
                 FetchError::Broken => Fault::Upstream("its answer was broken off"),
                 FetchError::Encoded => Fault::Upstream("its answer has a content coding"),
             })?;

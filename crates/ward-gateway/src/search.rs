@@ -32,6 +32,9 @@ struct Page {
     exhausted: bool,
 }
 
+/// By how much the upstream's page shrinks when it is too large.
+const SMALLER: usize = 8;
+
 /// How much is wanted.
 struct Want {
     /// Records of the page; none when only their number is asked for.
@@ -57,7 +60,7 @@ impl Gateway {
         };
         let want = self.want(search, permit);
         let query = search.self_query();
-        let upstream = search_target(permit, want.upstream);
+        let upstream = search_target(permit, self.limits.page_max);
         let question = format!("{}?{query}", search.rtype);
         let binding = Binding {
             tenant: &self.tenant,
@@ -67,7 +70,7 @@ impl Gateway {
             upstream: &upstream,
         };
         let now = self.clock.now();
-        let start = match self.start(&binding, search, now).await {
+        let start = match self.start(&binding, search, want.upstream, now).await {
             Err(Fault::NotFound) => {
                 self.note_refusal(exchange, "E4", 404).await?;
                 return Err(Fault::NotFound);
@@ -124,10 +127,11 @@ impl Gateway {
         &self,
         binding: &Binding<'_>,
         search: &Search,
+        count: usize,
         now: Timestamp,
     ) -> Result<Position, Fault> {
         match &search.cursor {
-            None => Ok(Position { place: Place::First, consumed: 0 }),
+            None => Ok(Position { place: Place::First, consumed: 0, count }),
             Some(cursor) => cursor::open(&*self.vault, binding, cursor, now).await,
         }
     }
@@ -136,9 +140,17 @@ impl Gateway {
     /// is exhausted, or the work limit is reached.
     async fn fill(&self, permit: &Permit, want: &Want, start: Position) -> Result<Page, Fault> {
         let mut page = Page::default();
-        let Position { mut place, mut consumed } = start;
+        let Position { mut place, mut consumed, mut count } = start;
         for _ in 0..self.limits.refill_pages {
-            let bytes = self.upstream.page(permit, &place, want.upstream).await?;
+            let bytes = match self.upstream.page(permit, &place, count).await {
+                // Large records: the same in smaller pieces. Only before paging began, since the
+                // upstream may count its pages by their size.
+                Err(Fault::Oversized) if place == Place::First && consumed == 0 && count > 1 => {
+                    count = (count / SMALLER).max(1);
+                    continue;
+                }
+                bytes => bytes?,
+            };
             let set = Searchset::parse(&bytes, &self.limits)
                 .map_err(|_| Fault::Upstream("its answer is not a searchset"))?;
             if place == Place::First {
@@ -157,7 +169,7 @@ impl Gateway {
                     continue;
                 }
                 if page.next.is_none() {
-                    page.next = Some(Position { place: place.clone(), consumed: index });
+                    page.next = Some(Position { place: place.clone(), consumed: index, count });
                 }
                 if !want.count_all {
                     return Ok(page);
@@ -167,7 +179,7 @@ impl Gateway {
                 page.exhausted = true;
                 return Ok(page);
             };
-            let next = self.upstream.follow(permit, want.upstream, link)?;
+            let next = self.upstream.follow(permit, count, link)?;
             if next == place {
                 return Err(Fault::Upstream("its paging link leads back to the same page"));
             }
@@ -175,7 +187,7 @@ impl Gateway {
             consumed = 0;
         }
         if page.next.is_none() && !want.count_only {
-            page.next = Some(Position { place, consumed: 0 });
+            page.next = Some(Position { place, consumed: 0, count });
         }
         Ok(page)
     }

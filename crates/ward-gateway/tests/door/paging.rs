@@ -236,3 +236,17 @@ async fn a_paging_link_that_does_not_fit_a_cursor_is_a_fault() {
     let door = Door::before(std::sync::Arc::new(script), limits).await;
     assert_eq!(door.get("/Observation?_count=9").await.status, StatusCode::BAD_GATEWAY);
 }
+
+#[tokio::test]
+async fn large_records_are_fetched_in_smaller_pieces() {
+    let records = (0..12).map(|n| {
+        let mut record = observation(&format!("o{n}"), if n % 4 == 3 { "z" } else { "a" });
+        record["note"] = serde_json::json!([{"text": "x".repeat(20_000)}]);
+        record
+    });
+    let limits = Limits { upstream_body_bytes: 65_536, refill_pages: 8, ..limits() };
+    let door = Door::before(server(records.collect()), limits).await;
+    let pages = walk(&door, "/Observation?_count=4").await;
+    let visible: Vec<String> = (0..12).filter(|n| n % 4 != 3).map(|n| format!("o{n}")).collect();
+    assert_eq!(pages.concat(), visible);
+}
