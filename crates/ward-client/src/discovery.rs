@@ -12,7 +12,7 @@ use crate::error::ClientError;
 use crate::{PartnerClient, registration};
 
 /// Octets of a metadata document (M17).
-pub(crate) const MAX_DOCUMENT: usize = 1024 * 1024;
+pub(crate) const MAX_DOCUMENT: usize = 256 * 1024;
 
 impl PartnerClient {
     /// The validated metadata of the server with this FHIR base URL, exactly as the server names it.

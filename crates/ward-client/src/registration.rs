@@ -87,6 +87,7 @@ impl PartnerClient {
         server: &Discovered,
         request: &RegistrationRequest,
     ) -> Result<Registered, ClientError> {
+        self.current(server)?;
         self.check(server, request)?;
         let tried =
             (server.registration_endpoint.clone(), self.config.identity.leaf().thumbprint());
@@ -123,6 +124,15 @@ impl PartnerClient {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Endpoints are believed only while the signed metadata live (SMD-05, CLI-07).
+    pub(crate) fn current(&self, server: &Discovered) -> Result<(), ClientError> {
+        if self.config.clock.now() < server.exp {
+            Ok(())
+        } else {
+            local("the server's metadata have ended; discover it again", "SMD-05")
         }
     }
 

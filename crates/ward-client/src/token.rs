@@ -161,6 +161,7 @@ impl PartnerClient {
         scope: &str,
         assertion: &str,
     ) -> Result<Token, ClientError> {
+        self.current(server)?;
         let form = [
             ("grant_type", "client_credentials"),
             ("scope", scope),

@@ -149,6 +149,9 @@ impl Issuer {
             },
         )?;
         let thumbprint = jws.leaf().thumbprint();
+        for issuer in chain.certificates.iter().skip(1) {
+            epochs.extend(self.epochs([Subject::Certificate(issuer.thumbprint())]));
+        }
         let refused = if !jws.leaf().san_uris().iter().any(|uri| uri == registration.uri.as_str()) {
             // Another member's certificate with this client's id (TOK-08).
             Some("T14")

@@ -265,9 +265,17 @@ async fn a_revocation_holds_at_the_next_request_and_after_a_restart() {
     let answer = world.statement(&PKI.client, &statement(CLIENT_URI)).await;
     answer.refuses("X10 by operator", 400, "unapproved_software_statement");
     world.issued(&PKI.renewed, &client, SCOPE).await;
-    // A whole community.
-    world.issuer.revoke(Subject::Community(PKI.a.uri()), &act(&world)).await.unwrap();
-    assert_eq!(world.resolve(&bystander).await, Err(ResolveError::Invalid), "community");
+    // An issuing CA, and a whole community.
+    let other = world.registered(&PKI.other, OTHER_URI, SCOPE).await;
+    let token = world.issued(&PKI.other, &other, SCOPE).await;
+    assert!(world.resolve(&token).await.is_ok());
+    let authority = Subject::Certificate(PKI.a.intermediate.thumbprint());
+    world.issuer.revoke(authority, &act(&world)).await.unwrap();
+    assert_eq!(world.resolve(&token).await, Err(ResolveError::Invalid), "issuing CA");
+    let client = world.registered(&PKI.client_b, CLIENT_URI, SCOPE).await;
+    let token = world.issued(&PKI.client_b, &client, SCOPE).await;
+    world.issuer.revoke(Subject::Community(PKI.b.uri()), &act(&world)).await.unwrap();
+    assert_eq!(world.resolve(&token).await, Err(ResolveError::Invalid), "community");
 }
 
 #[tokio::test]
