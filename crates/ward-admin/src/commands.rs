@@ -1,17 +1,19 @@
 //! The commands and their execution.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ward_core::{
     Actor, BoxFuture, Clock, CorrelationId, Event, EventKind, EventSink, GrantId, IncidentId,
-    OrganizationUri, Rng, SinkError, TenantId,
+    Limits, OrganizationUri, Rng, SinkError, TenantId,
 };
 use ward_net::lists::RevocationLists;
 use ward_policy::Subject;
 use ward_respond::{Contain, ContainError};
 use ward_store::StoreError;
-use ward_store::repo::{Repositories, RosterRow};
-use ward_trust::Certificate;
+use ward_store::repo::{Registration, Repositories, RosterRow};
+use ward_trust::jose::Jws;
+use ward_trust::{Community, PathError};
 
 use crate::{Operator, Role};
 
@@ -97,6 +99,10 @@ pub struct Deps {
     pub sink: Arc<dyn EventSink>,
     /// Revocation lists.
     pub lists: Arc<RevocationLists>,
+    /// The communities whose members are registered.
+    pub communities: Vec<Community>,
+    /// Bounds.
+    pub limits: Arc<Limits>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -191,7 +197,7 @@ impl Admin {
                 let subject = Subject::Certificate(registration.thumbprint);
                 if registration.cancelled
                     || self.deps.store.epochs.current(&self.tenant, &subject) > 0
-                    || !self.is_listed(&registration.certificate).await
+                    || !self.is_listed(registration).await
                 {
                     continue;
                 }
@@ -207,14 +213,15 @@ impl Admin {
         Ok(Done::ListsRefreshed { lists: report.lists.len(), failed, revoked })
     }
 
-    /// Whether a list of its issuer names the certificate. Lists that cannot be had say nothing here;
-    /// at the token endpoint they refuse.
-    async fn is_listed(&self, der: &[u8]) -> bool {
-        let Ok(certificate) = Certificate::from_der(der) else { return false };
-        let lists = self.deps.lists.for_urls(certificate.crl_urls()).await.unwrap_or_default();
-        lists.iter().any(|list| {
-            list.issuer_der() == certificate.issuer_der() && list.is_revoked(certificate.serial())
-        })
+    /// Whether the lists of its issuers name a certificate on the path of this registration. Lists
+    /// that cannot be had say nothing here; at the token endpoint they refuse.
+    async fn is_listed(&self, registration: &Registration) -> bool {
+        let community = self.deps.communities.iter().find(|one| one.uri == registration.community);
+        let statement = Jws::parse(&registration.statement, &self.deps.limits);
+        let (Some(community), Ok(statement)) = (community, statement) else { return false };
+        let (leaf, extra) = (statement.leaf(), statement.extra());
+        let verdict = self.deps.lists.validate(leaf, extra, community, Duration::MAX).await;
+        matches!(verdict, Err(PathError::Revoked))
     }
 
     fn event(&self, operator: &Operator, kind: EventKind, action: &'static str) -> Event {

@@ -170,8 +170,7 @@ impl House {
     ) -> Result<Self, HouseError> {
         let System { clock, rng, limits } = system.clone();
         let keys: Arc<dyn KeyVault> = vault.clone();
-        let store =
-            Store::open(&paths.store(), keys.clone(), clock.clone(), rng.clone(), &limits)?;
+        let store = Store::open(&paths.store(), keys.clone(), clock.clone(), rng.clone(), &limits)?;
         let repositories = store.repositories();
 
         let bus: Arc<dyn Bus> = Arc::new(LocalBus::new(&limits));
@@ -240,6 +239,8 @@ impl House {
                 store: repositories.clone(),
                 sink: sink.clone(),
                 lists,
+                communities: config.communities.iter().map(|one| one.community.clone()).collect(),
+                limits: limits.clone(),
                 clock: clock.clone(),
                 rng: rng.clone(),
             },
@@ -256,10 +257,16 @@ impl House {
 
         let history: Arc<dyn History> = Arc::new(LogHistory(log.clone()));
         let detector = Detector::new(config.ceilings, limits.watch_clients);
-        let watch =
-            Watch::start(detector, &*bus, history.clone(), sink.clone(), clock.clone(), rng.clone())
-                .await
-                .map_err(HouseError::History)?;
+        let watch = Watch::start(
+            detector,
+            &*bus,
+            history.clone(),
+            sink.clone(),
+            clock.clone(),
+            rng.clone(),
+        )
+        .await
+        .map_err(HouseError::History)?;
         let responder = Responder::new(
             repositories.incidents.clone(),
             admin.clone(),
@@ -298,11 +305,7 @@ struct Front {
 }
 
 impl Handler for Front {
-    fn handle<'a>(
-        &'a self,
-        request: Request<Incoming>,
-        peer: Peer,
-    ) -> BoxFuture<'a, Response<Body>> {
+    fn handle(&self, request: Request<Incoming>, peer: Peer) -> BoxFuture<'_, Response<Body>> {
         Box::pin(async move {
             if self.issuer.owns(request.uri().path()) {
                 self.issuer.handle(request, peer).await
@@ -360,7 +363,12 @@ fn node_id(vault: &FileVault, system: &System) -> Result<NodeId, HouseError> {
     Ok(id)
 }
 
-fn secret(vault: &FileVault, name: &str, system: &System) -> Result<Secret<[u8; 32]>, HouseError> {
+/// 32 secret octets under a name; made once.
+pub(crate) fn secret(
+    vault: &FileVault,
+    name: &str,
+    system: &System,
+) -> Result<Secret<[u8; 32]>, StoreError> {
     if let Some(bytes) = vault.get_secret(name)?
         && let Ok(bytes) = <[u8; 32]>::try_from(bytes.expose().as_slice())
     {

@@ -54,10 +54,7 @@ pub(crate) async fn run(ui: Ui, command: &Log) -> Result<ExitCode, Box<dyn std::
     })
 }
 
-fn reader(
-    place: &LogPlace,
-    vault: Option<Arc<dyn KeyVault>>,
-) -> Result<Reader, LogCommandError> {
+fn reader(place: &LogPlace, vault: Option<Arc<dyn KeyVault>>) -> Result<Reader, LogCommandError> {
     Reader::open_dir(&Paths::new(&place.data).log(), vault).map_err(|e| named(place, e))
 }
 

@@ -11,9 +11,7 @@ pub(crate) struct Ui {
 
 impl Ui {
     pub(crate) fn new(json: bool) -> Self {
-        let colour = !json
-            && io::stdout().is_terminal()
-            && std::env::var_os("NO_COLOR").is_none();
+        let colour = !json && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self { json, colour }
     }
 

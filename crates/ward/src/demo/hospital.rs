@@ -14,9 +14,7 @@ use ward_community::{
     CertificateRequest, KeySpec, ListServer, Operator, OperatorConfig, OperatorDeps, tls_identity,
 };
 use ward_core::crypto::SigningKey;
-use ward_core::{
-    CommunityUri, KeyVault, OrganizationUri, PatientId, Purpose, Secret, TenantId,
-};
+use ward_core::{CommunityUri, KeyVault, OrganizationUri, PatientId, Purpose, TenantId};
 use ward_fhir::ScopeSet;
 use ward_issuer::ServedCommunity;
 use ward_net::client::{Egress, HttpClient};
@@ -30,7 +28,7 @@ use ward_watch::{Ceiling, Ceilings};
 use super::partner::{App, CARE_APP, LOST_APP, ORGANIZATION, Partner, SYNC_APP};
 use super::{DemoError, doing};
 use crate::cli::{Demo, Sabotage};
-use crate::house::{House, HouseConfig, System, open_or_make_vault};
+use crate::house::{House, HouseConfig, System, open_or_make_vault, secret};
 use crate::paths::Paths;
 use crate::ui::Ui;
 
@@ -94,7 +92,8 @@ impl Hospital {
         let local = |l: &TcpListener| {
             l.local_addr().map(|addr| addr.port()).map_err(doing("reading a port"))
         };
-        let remembered = Remembered { port: local(&listener)?, lists_port: local(&lists_listener)? };
+        let remembered =
+            Remembered { port: local(&listener)?, lists_port: local(&lists_listener)? };
         remember(paths, &remembered)?;
         let lists_url = format!("http://127.0.0.1:{}", remembered.lists_port);
         let origin = format!("https://localhost:{}", remembered.port);
@@ -144,11 +143,11 @@ impl Hospital {
                     .map_err(doing("configuring TLS"))?,
             ),
         };
-        let house =
-            House::open(paths, vault, config, listener, system).await.map_err(doing("starting Ward"))?;
+        let house = House::open(paths, vault, config, listener, system)
+            .await
+            .map_err(doing("starting Ward"))?;
 
-        let officer =
-            Person { name: "demo-security-officer".into(), role: Role::SecurityOfficer };
+        let officer = Person { name: "demo-security-officer".into(), role: Role::SecurityOfficer };
         import_roster(&house, &officer, &roster).await?;
 
         let http = HttpClient::new(
@@ -219,7 +218,9 @@ impl Hospital {
         let curl = format!("curl -sS --cacert {ca}");
         ui.line(&format!("  {curl} {base}/.well-known/udap"));
         ui.line(&format!("  {curl} {bearer} {base}/Patient/{mine}"));
-        ui.line(&format!("  {curl} {bearer} \"{base}/Observation?patient=Patient/{mine}&_count=2\""));
+        ui.line(&format!(
+            "  {curl} {bearer} \"{base}/Observation?patient=Patient/{mine}&_count=2\""
+        ));
         ui.line(&format!("  {curl} {bearer} -i {base}/Patient/{other}"));
         ui.line(&format!("  {curl} {bearer} -i {base}/MedicationRequest"));
         ui.line("");
@@ -271,7 +272,8 @@ fn write_private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let next = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
     file.write_all(text.as_bytes())?;
     fs::rename(next, path)
 }
@@ -315,19 +317,7 @@ async fn open_community(
     super::make_private(&dir).map_err(doing("making the community's directory"))?;
     let vault = open_or_make_vault(&dir.join("vault"), &dir.join("vault.key"), system)
         .map_err(doing("opening the community's vault"))?;
-    let seed = match vault.get_secret(SEED_NAME).map_err(doing("reading the community's key"))? {
-        Some(seed) => <[u8; 32]>::try_from(seed.expose().as_slice())
-            .map(Secret::new)
-            .map_err(|_| DemoError { what: "reading the community's key", why: "damaged".into() })?,
-        None => {
-            let mut seed = [0; 32];
-            system.rng.fill(&mut seed);
-            vault
-                .put_secret(SEED_NAME, &Secret::new(seed.to_vec()))
-                .map_err(doing("keeping the community's key"))?;
-            Secret::new(seed)
-        }
-    };
+    let seed = secret(&vault, SEED_NAME, system).map_err(doing("reading the community's key"))?;
     let keys: Arc<dyn KeyVault> = vault.clone();
     let log = Log::open(LogOptions {
         disk: Arc::new(RealDisk::new(dir.join("log"))),

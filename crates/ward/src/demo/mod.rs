@@ -40,12 +40,11 @@ struct DataDir {
 impl DataDir {
     fn choose(wanted: Option<&PathBuf>) -> Result<Self, DemoError> {
         let system = system();
-        let (path, ephemeral) = match wanted {
-            Some(path) => (path.clone(), false),
-            None => {
-                let name = format!("ward-demo-{:016x}", system.rng.next_u64());
-                (std::env::temp_dir().join(name), true)
-            }
+        let (path, ephemeral) = if let Some(path) = wanted {
+            (path.clone(), false)
+        } else {
+            let name = format!("ward-demo-{:016x}", system.rng.next_u64());
+            (std::env::temp_dir().join(name), true)
         };
         make_private(&path).map_err(doing("making the data directory"))?;
         Ok(Self { path, ephemeral })

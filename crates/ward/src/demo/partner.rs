@@ -56,8 +56,7 @@ impl Partner {
         super::make_private(dir).map_err(doing("making the partner's directory"))?;
         let vault = open_or_make_vault(&dir.join("vault"), &dir.join("vault.key"), system)
             .map_err(doing("opening the partner's vault"))?;
-        let lists =
-            RevocationLists::new(http.clone(), system.clock.clone(), system.limits.clone());
+        let lists = RevocationLists::new(http.clone(), system.clock.clone(), system.limits.clone());
         Ok(Self { vault, http, lists, system: system.clone(), operator })
     }
 

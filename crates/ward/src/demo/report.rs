@@ -10,7 +10,8 @@ use crate::ui::Ui;
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Step {
     /// Its name, which a script can rely on.
-    pub(crate) step: &'static str,
+    #[serde(rename = "step")]
+    pub(crate) name: &'static str,
     /// What was tried.
     pub(crate) tried: String,
     /// What should come back.
@@ -52,7 +53,7 @@ impl Report {
             let number = self.steps.len() + 1;
             self.ui.line(&format!(
                 "{mark} {number:>2} {}: {} {} {} {}",
-                self.ui.bold(step.step),
+                self.ui.bold(step.name),
                 step.tried,
                 self.ui.dim("→"),
                 step.got,
@@ -83,7 +84,7 @@ impl Report {
             return;
         }
         let failed: Vec<&str> =
-            self.steps.iter().filter(|step| !step.ok).map(|step| step.step).collect();
+            self.steps.iter().filter(|step| !step.ok).map(|step| step.name).collect();
         let text = if failed.is_empty() {
             self.ui.good(&format!(
                 "all {} steps as expected in {:.1} s",

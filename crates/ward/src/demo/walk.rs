@@ -63,7 +63,10 @@ struct Carried {
 }
 
 fn missing(what: &'static str) -> DemoError {
-    DemoError { what: "not reached", why: format!("the step that gives the {what} did not succeed") }
+    DemoError {
+        what: "not reached",
+        why: format!("the step that gives the {what} did not succeed"),
+    }
 }
 
 impl Carried {
@@ -91,7 +94,7 @@ async fn step(
     let found = work.await.unwrap_or_else(|error| Found::new(false, error.to_string()));
     let millis = u64::try_from(now().since(began).as_millis()).unwrap_or(u64::MAX);
     report.add(Step {
-        step: plan.step,
+        name: plan.step,
         tried: plan.tried,
         expected: plan.expected.to_owned(),
         got: found.got,
@@ -171,7 +174,9 @@ pub(crate) async fn walk(hospital: &mut Hospital, report: &mut Report, started: 
 
     let plan = Plan {
         step: "outside-roster",
-        tried: format!("read Patient/{other}, who is not in the roster, and an id that does not exist"),
+        tried: format!(
+            "read Patient/{other}, who is not in the roster, and an id that does not exist"
+        ),
         expected: "404 twice, the same bytes but for Date and correlation id",
         why: "what depends on stored data looks the same whether the data exists or not",
     };
@@ -226,7 +231,7 @@ pub(crate) async fn walk(hospital: &mut Hospital, report: &mut Report, started: 
         expected: "verification fails and names the entry",
         why: "nobody can quietly change what happened",
     };
-    step(report, now, plan, tampering(h, &carried)).await;
+    step(report, now, plan, async { tampering(h, &carried) }).await;
 }
 
 async fn community(h: &Hospital, raised_millis: u128) -> Result<Found, DemoError> {
@@ -234,7 +239,11 @@ async fn community(h: &Hospital, raised_millis: u128) -> Result<Found, DemoError
     let chain_ok = h.operator.trust().anchors.len() == 1;
     Ok(Found::new(
         chain_ok && members.len() >= 4,
-        format!("{} with {} certificates issued; all up in {raised_millis} ms", h.operator.uri(), members.len()),
+        format!(
+            "{} with {} certificates issued; all up in {raised_millis} ms",
+            h.operator.uri(),
+            members.len()
+        ),
     )
     .fact("certificates", members.len())
     .fact("raised_millis", u64::try_from(raised_millis).unwrap_or(u64::MAX)))
@@ -245,7 +254,10 @@ async fn discovery(h: &Hospital, carried: &mut Carried) -> Result<Found, DemoErr
     let chain = server.chain().certificates.len();
     let found = Found::new(
         server.base_url == h.fhir_base && chain > 0,
-        format!("valid until {}, chain of {chain} to the community's root", server.exp.to_rfc3339()),
+        format!(
+            "valid until {}, chain of {chain} to the community's root",
+            server.exp.to_rfc3339()
+        ),
     )
     .fact("base_url", server.base_url.as_str());
     carried.server = Some(server);
@@ -254,12 +266,8 @@ async fn discovery(h: &Hospital, carried: &mut Carried) -> Result<Found, DemoErr
 
 async fn registration(h: &Hospital, carried: &mut Carried) -> Result<Found, DemoError> {
     let request = h.care.request("Partner Care");
-    let registered = h
-        .care
-        .client
-        .register(carried.server()?, &request)
-        .await
-        .map_err(doing("registration"))?;
+    let registered =
+        h.care.client.register(carried.server()?, &request).await.map_err(doing("registration"))?;
     let found = Found::new(
         registered.scope == SCOPE,
         format!("{:?}, client_id {}", registered.standing, registered.client_id),
@@ -307,10 +315,12 @@ async fn search(h: &Hospital, carried: &Carried) -> Result<Found, DemoError> {
     let inside = subjects.iter().all(|subject| {
         subject.strip_prefix("Patient/").is_some_and(|id| h.roster.iter().any(|known| known == id))
     });
-    let narrowed = format!("/Observation?patient=Patient/{}", h.strangers.first().map_or("", |s| s));
+    let narrowed =
+        format!("/Observation?patient=Patient/{}", h.strangers.first().map_or("", |s| s));
     let elsewhere = h.care.ask(&h.fhir_base, &narrowed, token).await?;
     let none = elsewhere.status == 200 && elsewhere.json().get("entry").is_none();
-    let ok = answer.status == 200 && !entries.is_empty() && subjects.len() == entries.len() && inside;
+    let ok =
+        answer.status == 200 && !entries.is_empty() && subjects.len() == entries.len() && inside;
     Ok(Found::new(
         ok && none,
         format!(
@@ -508,9 +518,8 @@ async fn proof(h: &Hospital, carried: &mut Carried) -> Result<Found, DemoError> 
     let (index, leaf) =
         found.ok_or(DemoError { what: "log", why: "the first read is not in it".into() })?;
     let bytes = reader.leaf_bytes(index).map_err(doing("reading the log"))?;
-    let proof = reader
-        .prove_inclusion(index, checkpoint.size)
-        .map_err(doing("proving inclusion"))?;
+    let proof =
+        reader.prove_inclusion(index, checkpoint.size).map_err(doing("proving inclusion"))?;
     let included = proof.verify(&leaf_hash(&bytes), &checkpoint.root).is_ok();
     // Opening the body also checks its commitment in the leaf.
     let body = reader.body(index).await.map_err(doing("opening the body"))?;
@@ -536,7 +545,10 @@ async fn proof(h: &Hospital, carried: &mut Carried) -> Result<Found, DemoError> 
     .fact("entry", index)
     .fact("size", checkpoint.size)
     .fact("audit_event", view)
-    .fact("proof", json!(proof.hashes.iter().map(|h| ward_core::crypto::hex(h)).collect::<Vec<_>>()))
+    .fact(
+        "proof",
+        json!(proof.hashes.iter().map(|h| ward_core::crypto::hex(h)).collect::<Vec<_>>()),
+    )
     .detail(detail))
 }
 
@@ -560,7 +572,7 @@ fn audit_event_in_short(view: &Value) -> String {
     )
 }
 
-async fn tampering(h: &Hospital, carried: &Carried) -> Result<Found, DemoError> {
+fn tampering(h: &Hospital, carried: &Carried) -> Result<Found, DemoError> {
     let note = carried.checkpoint.as_deref().ok_or_else(|| missing("checkpoint"))?;
     let index = carried.proven.ok_or_else(|| missing("proof"))?;
     let key = h.house.log.verifier_key();

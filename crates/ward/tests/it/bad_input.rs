@@ -22,12 +22,8 @@ pub async fn world(limits: Limits) -> (World, ward_sandbox::Running, Vec<String>
     let mut ids = sandbox.patient_ids();
     ids.sort();
     let strangers = ids.split_off(10);
-    let setup = Setup {
-        upstream: upstream.base_url.clone(),
-        roster: ids.clone(),
-        limits,
-        ceiling: 1000,
-    };
+    let setup =
+        Setup { upstream: upstream.base_url.clone(), roster: ids.clone(), limits, ceiling: 1000 };
     (World::raise(setup).await, upstream, ids, strangers)
 }
 
@@ -47,11 +43,17 @@ fn members(world: &mut World) -> HashMap<&'static str, Member> {
         ("revoked", pki.issue(&leaf())),
         ("no-cdp", pki.issue(&Leaf { crl: false, ..leaf() })),
         ("issued-by-leaf", pki.issued_by_leaf(ISS)),
-        ("key-encipherment", pki.issue(&Leaf { usages: vec![KeyUsagePurpose::KeyEncipherment], ..leaf() })),
+        (
+            "key-encipherment",
+            pki.issue(&Leaf { usages: vec![KeyUsagePurpose::KeyEncipherment], ..leaf() }),
+        ),
         ("uri-in-cn", pki.issue(&Leaf { common_name: ISS.into(), ..elsewhere() })),
         ("uri-in-dns", pki.issue(&Leaf { dns: vec!["partner.example".into()], ..elsewhere() })),
         ("no-san", pki.issue(&Leaf { uris: vec![], common_name: ISS.into(), ..leaf() })),
-        ("dns-only", pki.issue(&Leaf { uris: vec![], dns: vec!["partner.example".into()], ..leaf() })),
+        (
+            "dns-only",
+            pki.issue(&Leaf { uris: vec![], dns: vec!["partner.example".into()], ..leaf() }),
+        ),
     ]);
     let revoked = members.remove("revoked").unwrap();
     pki.revoke(&revoked);
@@ -119,7 +121,12 @@ async fn registration_table() {
         let mut answer = Answer { status: 0, headers: vec![], body: vec![] };
         for _ in 0..=usize::from(row.again) {
             answer = world
-                .send(method, &world.path(&world.register), &[("content-type", kind)], Some(body.as_bytes()))
+                .send(
+                    method,
+                    &world.path(&world.register),
+                    &[("content-type", kind)],
+                    Some(body.as_bytes()),
+                )
                 .await;
         }
         // A good row registers anew or modifies: both are success (REG-22, MOD-05).
@@ -170,7 +177,9 @@ async fn token_table() {
         headers.extend(row.headers.iter().map(|(n, v)| (n.as_str(), v.as_str().unwrap())));
         let mut answer = Answer { status: 0, headers: vec![], body: vec![] };
         for _ in 0..=usize::from(row.again) {
-            answer = world.send(method, &world.path(&world.token), &headers, Some(body.as_bytes())).await;
+            answer = world
+                .send(method, &world.path(&world.token), &headers, Some(body.as_bytes()))
+                .await;
         }
         if answer.status == 200 {
             let issued = answer.json();
@@ -254,7 +263,8 @@ async fn gateway_table() {
                 headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
             // A server that refuses early may reset the connection under a large request: once more.
             for _ in 0..3 {
-                answer = world.send(method, &target, &headers, body.as_deref().map(str::as_bytes)).await;
+                answer =
+                    world.send(method, &target, &headers, body.as_deref().map(str::as_bytes)).await;
                 if answer.status != 0 {
                     break;
                 }

@@ -145,7 +145,9 @@ fn mistakes_get_a_way_out() {
     let load = ward(&["demo", "--exit", "--load", empty.0.to_str().unwrap()]);
     assert_eq!(load.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&load.stderr).contains("--load"));
-    for help in [&["--help"][..], &["demo", "--help"], &["log", "--help"], &["log", "verify", "--help"]] {
+    for help in
+        [&["--help"][..], &["demo", "--help"], &["log", "--help"], &["log", "verify", "--help"]]
+    {
         assert!(ward(help).status.success());
     }
 }

@@ -68,7 +68,7 @@ pub struct World {
     pub register: String,
     pub token: String,
     pub system: System,
-    pub dir: TempDir,
+    _dir: TempDir,
     tls_root: Vec<u8>,
     next: AtomicU64,
 }
@@ -109,9 +109,8 @@ impl World {
         let paths = Paths::new(&dir.0);
         let system = System { limits: Arc::new(setup.limits), ..system() };
         let vault = open_or_make_vault(&paths.vault(), &paths.key_file(), &system).unwrap();
-        let authority = |url: &str| {
-            url.split_once("://").unwrap().1.split('/').next().unwrap().to_owned()
-        };
+        let authority =
+            |url: &str| url.split_once("://").unwrap().1.split('/').next().unwrap().to_owned();
         let mut community = pki.community();
         community.purposes = vec![Purpose::Treatment, Purpose::Payment];
         let config = HouseConfig {
@@ -140,11 +139,7 @@ impl World {
             .collect();
         let officer = Operator { name: "test-officer".into(), role: Role::SecurityOfficer };
         let organization = OrganizationUri::parse(ORGANIZATION).unwrap();
-        house
-            .admin
-            .execute(&officer, Command::ImportRoster { organization, rows })
-            .await
-            .unwrap();
+        house.admin.execute(&officer, Command::ImportRoster { organization, rows }).await.unwrap();
         Self {
             pki,
             house,
@@ -153,15 +148,10 @@ impl World {
             token: format!("{origin}/default/oauth/token"),
             base,
             system,
-            dir,
+            _dir: dir,
             tls_root,
             next: AtomicU64::new(0),
         }
-    }
-
-    /// The officer of the tests.
-    pub fn officer() -> Operator {
-        Operator { name: "test-officer".into(), role: Role::SecurityOfficer }
     }
 
     pub fn words(&self, iss: &str, client: &str) -> Words {
@@ -210,8 +200,7 @@ impl World {
     /// Registers a member; its client id.
     pub async fn register_client(&self, member: &Member, iss: &str) -> String {
         let words = self.words(iss, "");
-        let statement =
-            jwt(&Self::good_row(), &words, self.statement_claims(iss), member, member);
+        let statement = jwt(&Self::good_row(), &words, self.statement_claims(iss), member, member);
         let body = json!({ "udap": "1", "software_statement": statement }).to_string();
         let answer = self.post(&self.register, "application/json", &body, &[]).await;
         assert!(matches!(answer.status, 200 | 201), "{}", String::from_utf8_lossy(&answer.body));
@@ -237,8 +226,7 @@ impl World {
         let assertion =
             jwt(&Self::good_row(), &words, self.assertion_claims(client), member, member);
         let body = form(&Self::token_form(&assertion));
-        let answer =
-            self.post(&self.token, "application/x-www-form-urlencoded", &body, &[]).await;
+        let answer = self.post(&self.token, "application/x-www-form-urlencoded", &body, &[]).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         answer.json()["access_token"].as_str().unwrap().to_owned()
     }

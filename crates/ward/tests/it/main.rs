@@ -1,7 +1,19 @@
 //! Black-box tests over real sockets with real TLS. Each names the requirement ids that it proves.
 
 #![expect(unreachable_pub, reason = "the modules of a test binary are used by each other only")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking, helpers included")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking, helpers included"
+)]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_macros,
+    reason = "tests say what they counted and what they skipped"
+)]
+#![expect(clippy::format_push_string, reason = "requests are written to be read")]
 
 mod bad_input;
 mod command_line;

@@ -9,11 +9,10 @@ use hyper::body::Incoming;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
     DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RevokedCertParams, SanType,
-    SerialNumber,
+    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RevokedCertParams, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
-use ward_core::{BoxFuture, CommunityUri, Limits, Secret};
+use ward_core::{BoxFuture, Clock as _, CommunityUri, Limits, Secret, SystemClock};
 use ward_net::http::Body;
 use ward_net::server::{Handler, Peer, Running, Server};
 use ward_trust::{Certificate, Community, SigningIdentity};
@@ -26,14 +25,12 @@ pub const COMMUNITY: &str = "https://community.example/trust";
 pub enum Key {
     Rsa,
     P256,
-    P384,
 }
 
 fn key(kind: Key) -> KeyPair {
     match kind {
         Key::Rsa => KeyPair::generate_for(&PKCS_RSA_SHA256),
         Key::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
-        Key::P384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
     }
     .unwrap()
 }
@@ -70,7 +67,6 @@ impl Leaf {
 #[derive(Clone)]
 pub struct Member {
     pub chain: Vec<Vec<u8>>,
-    pub pkcs8: Vec<u8>,
     pub identity: Arc<SigningIdentity>,
     pub serial: u64,
 }
@@ -98,7 +94,7 @@ struct Lists {
 }
 
 impl Handler for Lists {
-    fn handle<'a>(&'a self, request: Request<Incoming>, _: Peer) -> BoxFuture<'a, Response<Body>> {
+    fn handle(&self, request: Request<Incoming>, _: Peer) -> BoxFuture<'_, Response<Body>> {
         let file = self.files.lock().unwrap().get(request.uri().path()).cloned();
         Box::pin(async move {
             match file {
@@ -113,6 +109,10 @@ impl Handler for Lists {
     }
 }
 
+fn now() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(SystemClock.now().as_seconds()).unwrap()
+}
+
 fn ca_params(name: &str, depth: u8, serial: u64) -> CertificateParams {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.distinguished_name = DistinguishedName::new();
@@ -120,8 +120,8 @@ fn ca_params(name: &str, depth: u8, serial: u64) -> CertificateParams {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(depth));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.serial_number = Some(SerialNumber::from(serial));
-    params.not_before = OffsetDateTime::now_utc() - Duration::from_hours(48);
-    params.not_after = OffsetDateTime::now_utc() + Duration::from_hours(24 * 365);
+    params.not_before = now() - Duration::from_hours(48);
+    params.not_after = now() + Duration::from_hours(24 * 365);
     params
 }
 
@@ -145,7 +145,12 @@ impl Pki {
         let issuing = Issuer::new(params, issuing_key);
         let pki = Self {
             root: Ca { issuer: root, der: root_der, path: "/root.crl", revoked: vec![] },
-            issuing: Ca { issuer: issuing, der: issuing_der, path: "/issuing.crl", revoked: vec![] },
+            issuing: Ca {
+                issuer: issuing,
+                der: issuing_der,
+                path: "/issuing.crl",
+                revoked: vec![],
+            },
             base,
             next_serial: 1000,
             lists,
@@ -175,7 +180,7 @@ impl Pki {
     }
 
     fn list(ca: &Ca, life: Duration) -> Vec<u8> {
-        let now = OffsetDateTime::now_utc() - Duration::from_secs(5);
+        let now = now() - Duration::from_secs(5);
         CertificateRevocationListParams {
             this_update: now,
             next_update: now + life,
@@ -240,7 +245,8 @@ impl Pki {
     /// A certificate issued by a leaf (X28).
     pub fn issued_by_leaf(&mut self, uri: &str) -> Member {
         self.next_serial += 1;
-        let (params, pair) = self.leaf_params(&Leaf::client("https://evil.example/a"), self.next_serial);
+        let (params, pair) =
+            self.leaf_params(&Leaf::client("https://evil.example/a"), self.next_serial);
         let middle = params.signed_by(&pair, &self.issuing.issuer).unwrap().der().to_vec();
         let middle_issuer = Issuer::new(params, pair);
         let (params, pair) = self.leaf_params(&Leaf::client(uri), 11);
@@ -263,12 +269,9 @@ impl Pki {
             if leaf.ca { IsCa::Ca(BasicConstraints::Constrained(0)) } else { IsCa::ExplicitNoCa };
         params.key_usages.clone_from(&leaf.usages);
         params.serial_number = Some(SerialNumber::from(serial));
-        let day = Duration::from_hours(24);
-        let now = OffsetDateTime::now_utc();
-        let at = |days: i64| now + time::Duration::days(days);
+        let at = |days: i64| now() + time::Duration::days(days);
         params.not_before = at(leaf.days.0);
         params.not_after = at(leaf.days.1);
-        let _ = day;
         if leaf.crl {
             params.crl_distribution_points =
                 vec![CrlDistributionPoint { uris: vec![format!("{}/issuing.crl", self.base)] }];
@@ -279,8 +282,8 @@ impl Pki {
 
 fn member(chain: Vec<Vec<u8>>, pair: &KeyPair, serial: u64) -> Member {
     let pkcs8 = pair.serialize_der();
-    let identity = SigningIdentity::from_pkcs8(&chain, &Secret::new(pkcs8.clone())).unwrap();
-    Member { chain, pkcs8, identity: Arc::new(identity), serial }
+    let identity = SigningIdentity::from_pkcs8(&chain, &Secret::new(pkcs8)).unwrap();
+    Member { chain, identity: Arc::new(identity), serial }
 }
 
 /// A TLS root and a certificate for localhost: (root, chain, key).

@@ -140,7 +140,8 @@ pub fn jwt(row: &Row, words: &Words, claims: Value, member: &Member, signer: &Me
         Some(raw) => words.fill(raw),
         None => claims.to_string(),
     };
-    let mut chain: Vec<Value> = member.chain.iter().map(|der| json!(STANDARD.encode(der))).collect();
+    let mut chain: Vec<Value> =
+        member.chain.iter().map(|der| json!(STANDARD.encode(der))).collect();
     match row.x5c.as_deref() {
         None => {}
         Some("reversed") => chain.reverse(),
@@ -160,9 +161,14 @@ pub fn jwt(row: &Row, words: &Words, claims: Value, member: &Member, signer: &Me
             chain[0] = json!(STANDARD.encode(der));
         }
         Some("eleven") => chain = vec![chain[0].clone(); 11],
-        Some("junk-extra") => chain.extend(signer.chain.iter().map(|der| json!(STANDARD.encode(der)))),
+        Some("junk-extra") => {
+            chain.extend(signer.chain.iter().map(|der| json!(STANDARD.encode(der))));
+        }
         Some("victim-first") => {
-            chain = vec![json!(STANDARD.encode(&member.chain[0])), json!(STANDARD.encode(&signer.chain[0]))];
+            chain = vec![
+                json!(STANDARD.encode(&member.chain[0])),
+                json!(STANDARD.encode(&signer.chain[0])),
+            ];
         }
         Some(other) => panic!("unknown x5c {other}"),
     }
