@@ -2,9 +2,12 @@
 //!
 //! AES-256-GCM under a key derived per grant; tenant, grant, the client's query, the policy and the
 //! narrowed upstream request are associated data, so that a cursor opens for the same question of
-//! the same grant only. Plaintext and text have constant length: neither says anything about what lies
-//! between two pages. Refuses (all alike, with the uniform 404): foreign, altered, expired cursors.
+//! the same grant only. The length is a function of the narrowed request alone, because many servers
+//! write the whole query into their paging links; it says nothing about what lies between two pages.
+//! Refuses (all alike, with the uniform 404): foreign, altered, expired cursors.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ward_core::{
     DataKey, GrantId, KeyId, KeyPurpose, KeyVault, Rng, Secret, TenantId, Timestamp, VaultError,
     crypto,
@@ -13,12 +16,14 @@ use ward_core::{
 use crate::Fault;
 use crate::forward::Place;
 
-/// Octets of plaintext; the place of the next page is padded to it.
-const PLAIN: usize = 512;
+/// The plaintext is padded to a multiple of this many octets.
+const STEP: usize = 512;
+/// Octets for a paging link besides what it repeats of the request.
+const ROOM: usize = 400;
+/// How much longer the request may get when an upstream writes it into its link: base64 in JSON.
+const REPEATED: usize = 2;
 /// Version, mode, consumed, count, expiry and length of the text before the text itself.
 const HEAD: usize = 1 + 1 + 4 + 2 + 8 + 2;
-/// Key id in clear, then nonce, ciphertext and tag.
-const SEALED: usize = 4 + PLAIN + crypto::SEAL_OVERHEAD;
 const VERSION: u8 = 1;
 
 /// What a cursor is bound to besides its content.
@@ -49,6 +54,12 @@ impl Binding<'_> {
         aad
     }
 
+    /// Octets of plaintext for this question: 512, or more for long requests.
+    fn plain_length(&self) -> usize {
+        let request = self.upstream.len().saturating_mul(REPEATED);
+        HEAD.saturating_add(ROOM).saturating_add(request).next_multiple_of(STEP)
+    }
+
     fn key(&self, key: &DataKey) -> Secret<[u8; 32]> {
         crypto::derive(&key.key, b"", &[b"cursor", self.grant.as_bytes()])
     }
@@ -72,10 +83,11 @@ pub(crate) async fn seal(
     expires: Timestamp,
 ) -> Result<String, Fault> {
     let key = vault.current(binding.tenant, KeyPurpose::Cursor).await.map_err(|_| Fault::Keys)?;
-    let plain = encode(position, expires).ok_or(Fault::Upstream("paging link too long to keep"))?;
+    let plain = encode(position, expires, binding.plain_length())
+        .ok_or(Fault::Upstream("paging link too long to keep"))?;
     let sealed =
         crypto::seal(&binding.key(&key), rng, &binding.aad(), &plain).map_err(|_| Fault::Keys)?;
-    Ok(crypto::hex(&[&key.id.0.to_be_bytes()[..], &sealed].concat()))
+    Ok(URL_SAFE_NO_PAD.encode([&key.id.0.to_be_bytes()[..], &sealed].concat()))
 }
 
 /// Opens a cursor for the same question.
@@ -85,7 +97,12 @@ pub(crate) async fn open(
     cursor: &str,
     now: Timestamp,
 ) -> Result<Position, Fault> {
-    let bytes = crypto::unhex::<SEALED>(cursor).ok_or(Fault::NotFound)?;
+    // Key id in clear, then nonce, ciphertext and tag.
+    let length = binding.plain_length().saturating_add(4 + crypto::SEAL_OVERHEAD);
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| Fault::NotFound)?;
+    if bytes.len() != length {
+        return Err(Fault::NotFound);
+    }
     let (id, sealed) = bytes.split_first_chunk::<4>().ok_or(Fault::NotFound)?;
     let id = KeyId(u32::from_be_bytes(*id));
     let key = match vault.by_id(binding.tenant, KeyPurpose::Cursor, id).await {
@@ -101,7 +118,7 @@ pub(crate) async fn open(
     }
 }
 
-fn encode(position: &Position, expires: Timestamp) -> Option<Vec<u8>> {
+fn encode(position: &Position, expires: Timestamp, length: usize) -> Option<Vec<u8>> {
     let (mode, text) = match &position.place {
         Place::First => (0, ""),
         Place::With(extra) => (1, extra.as_str()),
@@ -113,10 +130,10 @@ fn encode(position: &Position, expires: Timestamp) -> Option<Vec<u8>> {
     plain.extend(expires.as_millis().to_be_bytes());
     plain.extend(u16::try_from(text.len()).ok()?.to_be_bytes());
     plain.extend(text.as_bytes());
-    if plain.len() > PLAIN {
+    if plain.len() > length {
         return None;
     }
-    plain.resize(PLAIN, 0);
+    plain.resize(length, 0);
     Some(plain)
 }
 
@@ -148,15 +165,15 @@ mod tests {
             Place::First,
             Place::With("_offset=20".into()),
             Place::Instead("/?_getpages=x".into()),
-            Place::With("x".repeat(PLAIN - HEAD)),
+            Place::With("x".repeat(STEP - HEAD)),
         ] {
             let position = Position { place, consumed: 17, count: 21 };
-            let plain = encode(&position, at).unwrap();
-            assert_eq!(plain.len(), PLAIN);
+            let plain = encode(&position, at, STEP).unwrap();
+            assert_eq!(plain.len(), STEP);
             assert_eq!(decode(&plain), Some((position, at)));
         }
         let long =
-            Position { place: Place::With("x".repeat(PLAIN - HEAD + 1)), consumed: 0, count: 1 };
-        assert_eq!(encode(&long, at), None);
+            Position { place: Place::With("x".repeat(STEP - HEAD + 1)), consumed: 0, count: 1 };
+        assert_eq!(encode(&long, at, STEP), None);
     }
 }

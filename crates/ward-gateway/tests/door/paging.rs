@@ -132,6 +132,7 @@ async fn a_cursor_fits_one_grant_one_question_and_its_life() {
         format!("/Observation?_count=5&_cursor={altered}"),
         format!("/Observation?_count=5&_cursor={}", &cursor[2..]),
         format!("/Observation?_count=5&_cursor={}", cursor.to_uppercase()),
+        format!("/Observation?_count=5&_cursor={cursor}A"),
         "/Observation?_count=5&_cursor=x".to_owned(),
     ] {
         assert_eq!(door.get(&target).await.comparable(), absent.comparable(), "{target}");
@@ -226,7 +227,7 @@ async fn a_paging_link_that_does_not_fit_a_cursor_is_a_fault() {
         let entry: Vec<_> = (0..3)
             .map(|n| serde_json::json!({"resource": observation(&format!("o{n}"), "a")}))
             .collect();
-        let url = format!("{base}?token={}", "x".repeat(600));
+        let url = format!("{base}?token={}", "x".repeat(2000));
         let link = serde_json::json!([{"relation": "next", "url": url}]);
         fhir(
             &serde_json::json!({"resourceType": "Bundle", "type": "searchset", "link": link, "entry": entry}),
@@ -249,4 +250,44 @@ async fn large_records_are_fetched_in_smaller_pieces() {
     let pages = walk(&door, "/Observation?_count=4").await;
     let visible: Vec<String> = (0..12).filter(|n| n % 4 != 3).map(|n| format!("o{n}")).collect();
     assert_eq!(pages.concat(), visible);
+}
+
+#[tokio::test]
+async fn servers_that_write_the_query_into_their_paging_link_are_followed() {
+    let ids: Vec<String> = (0..50).map(|n| format!("{n:08}-1111-4111-8111-111111111111")).collect();
+    let records: Vec<_> = ids
+        .iter()
+        .map(|id| serde_json::json!({"resourceType": "Encounter", "id": id, "subject": {"reference": format!("Patient/{id}")}}))
+        .collect();
+    let honest = server(records);
+    // The paging token is the hexadecimal text of what the honest server would have said.
+    let script = move |base: &str, target: &str| {
+        let target = match target.split_once("?_page=") {
+            Some((_, token)) => {
+                let digits: Vec<char> = token.chars().collect();
+                let octet = |pair: &[char]| {
+                    u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap()
+                };
+                String::from_utf8(digits.chunks(2).map(octet).collect()).unwrap()
+            }
+            None => target.to_owned(),
+        };
+        let Reply::Raw(bytes) = honest(base, &target) else { panic!("no reply") };
+        let text = String::from_utf8(bytes).unwrap();
+        let mut bundle: serde_json::Value =
+            serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap();
+        for link in bundle["link"].as_array_mut().unwrap() {
+            if link["relation"] == "next" {
+                let next = link["url"].as_str().unwrap().strip_prefix(base).unwrap().to_owned();
+                let token: String = next.bytes().map(|b| format!("{b:02x}")).collect();
+                link["url"] = format!("{base}/Encounter?_page={token}").into();
+            }
+        }
+        fhir(&bundle)
+    };
+    let door = Door::before(std::sync::Arc::new(script), limits()).await;
+    *door.roster.0.lock().unwrap() = Some(known(ids.iter().map(String::as_str)));
+    let pages = walk(&door, "/Encounter?_count=20").await;
+    assert_eq!(pages.concat(), ids);
+    assert!(door.seen.lock().unwrap()[0].contains("patient="), "narrowed");
 }
