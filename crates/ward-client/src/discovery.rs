@@ -48,6 +48,12 @@ impl PartnerClient {
             .map_err(ClientError::Metadata)?;
         let urls = unproven.crl_urls(community, now).map_err(ClientError::Metadata)?;
         let lists = self.config.lists.lists(&urls).await;
+        let (leaf, extra) = unproven.certificates();
+        self.config
+            .lists
+            .recall(leaf, extra, community)
+            .await
+            .map_err(|error| ClientError::Metadata(error.into()))?;
         let found = unproven.prove(community, &lists, now).map_err(ClientError::Metadata)?;
         for warning in &found.warnings {
             tracing::warn!(warning, "the server's metadata is odd");

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use ward_core::BoxFuture;
 use ward_net::client::{FetchError, HttpClient};
 use ward_net::lists::RevocationLists;
-use ward_trust::Crl;
+use ward_trust::{Certificate, Community, Crl, PathError};
 
 /// Carries one request and its whole answer; never follows redirects.
 pub trait Transport: Send + Sync {
@@ -36,10 +36,32 @@ impl Transport for HttpClient {
 pub trait Lists: Send + Sync {
     /// As many of the lists behind these URLs as can be had; a missing one makes validation fail.
     fn lists<'a>(&'a self, urls: &'a [String]) -> BoxFuture<'a, Vec<Arc<Crl>>>;
+
+    /// A further check of the signer's path, by what was seen before: a certificate once seen revoked
+    /// never passes again (PKI-04 as amended). The default remembers nothing.
+    fn recall<'a>(
+        &'a self,
+        _leaf: &'a Certificate,
+        _extra: &'a [Certificate],
+        _community: &'a Community,
+    ) -> BoxFuture<'a, Result<(), PathError>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 impl Lists for Arc<RevocationLists> {
     fn lists<'a>(&'a self, urls: &'a [String]) -> BoxFuture<'a, Vec<Arc<Crl>>> {
         Box::pin(async move { self.for_urls(urls).await.unwrap_or_default() })
+    }
+
+    fn recall<'a>(
+        &'a self,
+        leaf: &'a Certificate,
+        extra: &'a [Certificate],
+        community: &'a Community,
+    ) -> BoxFuture<'a, Result<(), PathError>> {
+        Box::pin(async move {
+            self.validate(leaf, extra, community, Duration::ZERO).await.map(|_chain| ())
+        })
     }
 }

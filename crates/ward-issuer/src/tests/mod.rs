@@ -8,6 +8,7 @@ mod pki;
 mod registration;
 mod signatures;
 mod token;
+mod wire;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -340,3 +340,34 @@ async fn a_flood_is_slowed_before_any_signature_is_checked() {
     world.clock.advance(Duration::from_mins(1));
     assert_eq!(world.statement(&PKI.client, &statement(CLIENT_URI)).await.status, 201);
 }
+
+#[test]
+fn altered_statements_and_junk_are_refused() {
+    use proptest::test_runner::{Config, TestRunner};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let world = World::new();
+    let good = sign(&PKI.client, &statement(CLIENT_URI));
+    let mut runner = TestRunner::new(Config::with_cases(128));
+    runner
+        .run(&(0..good.len(), "[A-Za-z0-9_.-]"), |(at, to)| {
+            let altered = format!("{}{to}{}", &good[..at], &good[at + 1..]);
+            if altered != good {
+                let answer = runtime.block_on(world.register(&envelope(&altered)));
+                proptest::prop_assert_eq!(answer.status, 400, "{:?}", answer);
+            }
+            Ok(())
+        })
+        .unwrap();
+    runner
+        .run(&proptest::collection::vec(proptest::num::u8::ANY, 0..300), |body| {
+            for (url, media) in
+                [(REGISTER, "application/json"), (TOKEN, "application/x-www-form-urlencoded")]
+            {
+                let answer = runtime.block_on(world.send(post(url, media, body.clone())));
+                proptest::prop_assert_eq!(answer.status, 400);
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(runtime.block_on(world.register(&envelope(&good))).status, 201);
+}

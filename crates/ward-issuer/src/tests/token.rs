@@ -383,6 +383,38 @@ async fn a_token_is_answered_and_opens_to_what_was_asserted() {
 }
 
 #[tokio::test]
+async fn what_a_token_says_of_itself_only_narrows() {
+    use crate::sealed::{Claims, KeyBinding};
+    let world = World::new();
+    let wide = "system/Observation.rs system/Patient.rs";
+    let client = world.registered(&PKI.client, CLIENT_URI, wide).await;
+    let principal = world.resolve(&world.issued(&PKI.client, &client, wide).await).await.unwrap();
+    let whole = Claims {
+        token: principal.token,
+        grant: principal.grant,
+        expires: ward_core::Timestamp::from_seconds(START + 10),
+        binding: KeyBinding::None,
+        scope: None,
+    };
+    let narrow =
+        Claims { scope: Some("system/Patient.r system/Encounter.r".into()), ..whole.clone() };
+    let token = world.issuer.sealer.seal(&narrow).await.unwrap();
+    assert_eq!(world.resolve(&token).await.unwrap().scopes.to_string(), "system/Patient.r");
+    // A bound token is not a bearer token.
+    for binding in [KeyBinding::Certificate([0; 32]), KeyBinding::Dpop([0; 32])] {
+        let token = world.issuer.sealer.seal(&Claims { binding, ..whole.clone() }).await.unwrap();
+        assert_eq!(world.resolve(&token).await, Err(ResolveError::Invalid));
+    }
+    let later = Claims { expires: ward_core::Timestamp::from_seconds(START + 900), ..whole };
+    let later = world.issuer.sealer.seal(&later).await.unwrap();
+    world.clock.advance(Duration::from_secs(10));
+    assert_eq!(world.resolve(&token).await, Err(ResolveError::Invalid), "its own end");
+    assert!(world.resolve(&later).await.is_ok());
+    world.clock.advance(Duration::from_secs(290));
+    assert_eq!(world.resolve(&later).await, Err(ResolveError::Invalid), "the end of its grant");
+}
+
+#[tokio::test]
 async fn no_token_outlives_its_certificate() {
     let world = World::new();
     let short = PKI.a.issue(&Leaf { not_after: 90, ..Leaf::default() });
