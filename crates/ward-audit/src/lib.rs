@@ -1,8 +1,8 @@
 //! What happened: the append-only Merkle log of one node (rules 3 and 4 of the house).
 //!
-//! [`format`] specifies every byte on disk: segments of checksummed frames (the truth), C2SP tiles and
+//! [`mod@format`] specifies every byte on disk: segments of checksummed frames (the truth), C2SP tiles and
 //! checkpoints (for other people's tools). [`Log`] is the writer and the [`ward_core::EventSink`] of the
-//! house: an event is acknowledged only after fsync returned. [`Reader`] and [`verify`] need no server.
+//! house: an event is acknowledged only after fsync returned. [`Reader`] and [`verify()`] need no server.
 //!
 //! Refused: to start on a log that is shorter than what was signed or altered anywhere, to acknowledge
 //! what is not durable, and to put anything into a leaf that does not fit into 2 KiB.

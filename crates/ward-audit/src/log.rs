@@ -114,7 +114,7 @@ impl Log {
             _lock: lock,
         };
         match found {
-            Some(checked) => resume(&mut writer, checked)?,
+            Some(checked) => resume(&mut writer, checked),
             None => begin(&mut writer)?,
         }
         let (done, ended) = oneshot::channel();
@@ -273,7 +273,7 @@ impl Log {
 }
 
 /// Goes on where a checked log ended.
-fn resume(writer: &mut Writer, checked: Checked) -> Result<(), LogError> {
+fn resume(writer: &mut Writer, checked: Checked) {
     if checked.tiles_missing || checked.altered_tile.is_some() {
         if let Some(path) = &checked.altered_tile {
             tracing::warn!(path, "a tile does not agree with the entries; rebuilding it");
@@ -287,16 +287,13 @@ fn resume(writer: &mut Writer, checked: Checked) -> Result<(), LogError> {
     writer.segment = checked.walked.tail;
     writer.tiles = checked.tiles;
     writer.owed = checked.report.size > checked.report.signed;
+    // From here on a full disk must not keep the server from starting: it refuses events until there is space.
     if checked.checkpoint_behind {
-        writer.show_newest()?;
-    }
-    if writer.segment.is_none() {
-        writer.create().map_err(cannot_begin)?;
+        writer.show_newest();
     }
     if writer.owed {
         writer.sign_or_warn();
     }
-    Ok(())
 }
 
 fn begin(writer: &mut Writer) -> Result<(), LogError> {
@@ -306,11 +303,9 @@ fn begin(writer: &mut Writer) -> Result<(), LogError> {
         .len(crate::format::HISTORY)
         .map_err(disk_error("cannot read", "checkpoints"))?
         .is_some();
-    writer.create().map_err(cannot_begin)
-}
-
-fn cannot_begin(cause: String) -> LogError {
-    disk_error("cannot begin", "the log")(std::io::Error::other(cause))
+    writer
+        .create()
+        .map_err(|cause| disk_error("cannot begin", "the log")(std::io::Error::other(cause)))
 }
 
 impl EventSink for Log {

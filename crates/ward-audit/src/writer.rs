@@ -228,6 +228,10 @@ impl Writer {
             self.unclean = false;
         }
         let first = self.tiles.tree.size();
+        if first == 0 {
+            self.disk.create_dir(SEGMENTS).map_err(again("make", SEGMENTS))?;
+            self.disk.sync_dir("").map_err(unknown("the log's directory"))?;
+        }
         let path = segment_path(first);
         let begun = self.disk.write(&path, &segment_head(first)).map_err(again("write", &path));
         if let Err(trouble) = begun {
@@ -288,13 +292,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Replaces the current checkpoint, which is in the history by now.
-    pub(crate) fn show_newest(&self) -> Result<(), LogError> {
-        let Some((_, note)) = &self.newest else { return Ok(()) };
-        self.show(note).map_err(|trouble| {
-            let (Trouble::Again(cause) | Trouble::Unknown(cause)) = trouble;
-            disk_error("cannot replace", CHECKPOINT)(io::Error::other(cause))
-        })
+    /// Replaces a current checkpoint that is older than the history.
+    pub(crate) fn show_newest(&mut self) {
+        let Some((_, note)) = &self.newest else { return };
+        if let Err(trouble) = self.show(note) {
+            let cause = self.settle_trouble(trouble);
+            tracing::warn!(cause, "the current checkpoint is older than the history");
+        }
     }
 
     fn show(&self, note: &str) -> Result<(), Trouble> {
@@ -307,11 +311,7 @@ impl Writer {
 
     /// Begins a log: the checkpoint of the empty tree first, then the first segment.
     pub(crate) fn create(&mut self) -> Result<(), String> {
-        let made = self.disk.create_dir(SEGMENTS).and_then(|()| self.disk.sync_dir(""));
-        made.map_err(|error| words("make", SEGMENTS, &error))?;
-        if self.newest.is_none() {
-            self.sign()?;
-        }
+        self.sign()?;
         self.open_segment().map(|_| ()).map_err(|trouble| self.settle_trouble(trouble))
     }
 }

@@ -1,14 +1,13 @@
 //! The log in use: order, group commit, full disks, destroyed keys, bounds, the outbox, other people's tools.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use ward_core::{
-    ClientId, EventBody, EventKind, EventSink as _, GrantId, KeyPurpose, KeyVault as _, OutboxSeq,
-    Purpose, SinkError, TenantId, Transfer,
+    ClientId, EventBody, EventKind, EventSink as _, GrantId, KeyPurpose, KeyVault as _, Purpose,
+    SinkError, TenantId, Transfer,
 };
 
-use super::{EAGER, House, ORIGIN, Store};
+use super::{EAGER, House, ORIGIN};
 use crate::disk::{Disk as _, RealDisk};
 use crate::testing::{Fault, MemoryDisk, Survival};
 use crate::{
@@ -166,80 +165,6 @@ async fn a_destroyed_key_takes_the_body_and_leaves_the_leaf() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_into_a_leaf_is_refused_but_a_state_change_is_logged_in_short() {
-    let (house, disk) = (House::new(1), MemoryDisk::new());
-    let log = house.open(&disk).unwrap();
-    let mut large = house.event("large");
-    large.action = "x".repeat(2048).into();
-    assert_eq!(log.record(vec![large.clone()]).await, Err(SinkError::TooLarge(2048)));
-    let mut heavy = house.event("heavy");
-    heavy.body.detail.insert("reason".into(), "y".repeat(2 * 1024 * 1024));
-    assert!(matches!(log.record(vec![heavy]).await, Err(SinkError::TooLarge(_))));
-    assert_eq!(log.size(), 0);
-    let store = Arc::new(Store::default());
-    log.attach_outbox(store.clone()).await.unwrap();
-    let seq = store.change(large.clone());
-    log.settle(seq).await.unwrap();
-    let logged = log.reader().unwrap().event(0).await.unwrap().event;
-    assert_eq!((logged.kind, logged.correlation), (large.kind, large.correlation));
-    assert_eq!(logged.action, "too-large");
-    log.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn concurrent_settles_share_drains_and_log_each_row_once() {
-    let (house, disk) = (House::new(1), MemoryDisk::new());
-    let log = house.open(&disk).unwrap();
-    let store = Arc::new(Store::default());
-    assert!(matches!(log.settle(OutboxSeq(1)).await, Err(SinkError::Outbox(_))), "none attached");
-    log.attach_outbox(store.clone()).await.unwrap();
-    let seqs: Vec<_> = (0..200).map(|n| store.change(house.event(&n.to_string()))).collect();
-    let tasks: Vec<_> = seqs
-        .into_iter()
-        .map(|seq| {
-            let log = log.clone();
-            tokio::spawn(async move { log.settle(seq).await })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap().unwrap();
-    }
-    assert_eq!((log.size(), store.waiting()), (200, 0));
-    let reads = store.reads.load(Ordering::SeqCst);
-    assert!(reads <= 10, "{reads} reads of the outbox for 200 settles");
-    assert!(matches!(log.settle(OutboxSeq(201)).await, Err(SinkError::Outbox(_))), "not there");
-    log.close().await;
-}
-
-#[tokio::test]
-async fn rows_that_nobody_waits_for_any_more_are_taken_along() {
-    let (house, disk) = (House::new(1), MemoryDisk::new());
-    let log = house.open(&disk).unwrap();
-    let store = Arc::new(Store::default());
-    log.attach_outbox(store.clone()).await.unwrap();
-    disk.set_capacity(Some(disk.used()));
-    let seq = store.change(house.event("change"));
-    assert!(matches!(log.settle(seq).await, Err(SinkError::Unwritable(_))));
-    disk.set_capacity(None);
-    // An ordinary record, not the settle, brings the row into the log.
-    let receipt = log.record(vec![house.event("read")]).await.unwrap();
-    assert_eq!((receipt.first, store.waiting()), (1, 0));
-    log.settle(seq).await.unwrap();
-    // The store fails to mark its rows: they are logged once all the same, also over a restart.
-    store.forgets_to_drain.store(true, Ordering::SeqCst);
-    let seq = store.change(house.event("second"));
-    log.settle(seq).await.unwrap();
-    log.close().await;
-    assert_eq!(store.waiting(), 1);
-    store.forgets_to_drain.store(false, Ordering::SeqCst);
-    let log = house.open(&disk).unwrap();
-    assert_eq!(log.outbox_high(), seq);
-    log.attach_outbox(store.clone()).await.unwrap();
-    assert_eq!((log.size(), store.waiting()), (3, 0));
-    log.close().await;
-}
-
-#[tokio::test]
 async fn an_idle_log_signs_its_last_entries_without_being_asked() {
     let (house, disk) = (House::new(1), MemoryDisk::new());
     let tuning =
@@ -380,7 +305,7 @@ async fn without_a_checkpoint_only_the_last_commit_can_pass_for_a_torn_write() {
             let opened = house.open(&after);
             match (entry, opened) {
                 (0..4, Err(LogError::Tampered(found))) => {
-                    assert_eq!(found.place, Place::Entry(entry))
+                    assert_eq!(found.place, Place::Entry(entry));
                 }
                 (4.., Ok(log)) => assert_eq!(log.size(), entry),
                 (_, opened) => panic!("entry {entry}, octet {part}: {:?}", opened.err()),
@@ -407,7 +332,7 @@ async fn a_log_can_be_verified_and_read_while_it_is_written() {
     while !writing.is_finished() || rounds == 0 {
         let (disk, key, reader) = (disk.clone(), key.clone(), log.reader().unwrap());
         tokio::task::spawn_blocking(move || verify(&disk, &key, None).unwrap()).await.unwrap();
-        assert_eq!(reader.leaves(0..u64::MAX).filter(|leaf| leaf.is_err()).count(), 0);
+        assert_eq!(reader.leaves(0..u64::MAX).filter(Result::is_err).count(), 0);
         rounds += 1;
     }
     writing.await.unwrap();
@@ -439,4 +364,19 @@ async fn nobody_waits_for_a_writer_that_is_gone() {
     tokio::time::timeout(wait, log.close()).await.unwrap();
     assert!(log.healthy().is_err());
     assert_eq!(house.open(&disk).unwrap().size(), 1);
+}
+
+#[tokio::test]
+async fn with_a_full_disk_the_log_starts_and_comes_back_when_there_is_space() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    log.record(vec![house.event("a")]).await.unwrap();
+    let disk = disk.crash(Survival::Nothing);
+    disk.set_capacity(Some(disk.used()));
+    let log = house.open(&disk).unwrap();
+    assert!(matches!(log.record(vec![house.event("b")]).await, Err(SinkError::Unwritable(_))));
+    disk.set_capacity(None);
+    assert_eq!(log.record(vec![house.event("b")]).await.unwrap().first, 1);
+    log.close().await;
+    assert_eq!(verify(&disk, &log.verifier_key(), None).unwrap().signed, 2);
 }

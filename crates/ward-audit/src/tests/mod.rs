@@ -3,6 +3,7 @@
 mod crash;
 mod disk;
 mod flow;
+mod outbox;
 mod tamper;
 
 use std::collections::{HashMap, HashSet};

@@ -1,0 +1,104 @@
+//! The store's outbox and the log (rule 4): each state change is logged once, whoever waits, fails or hangs up.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ward_core::{EventSink as _, OutboxSeq, SinkError};
+
+use super::{House, Store};
+use crate::testing::MemoryDisk;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_settles_share_drains_and_log_each_row_once() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    let store = Arc::new(Store::default());
+    assert!(matches!(log.settle(OutboxSeq(1)).await, Err(SinkError::Outbox(_))), "none attached");
+    log.attach_outbox(store.clone()).await.unwrap();
+    let seqs: Vec<_> = (0..200).map(|n| store.change(house.event(&n.to_string()))).collect();
+    let tasks: Vec<_> = seqs
+        .into_iter()
+        .map(|seq| {
+            let log = log.clone();
+            tokio::spawn(async move { log.settle(seq).await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!((log.size(), store.waiting()), (200, 0));
+    let reads = store.reads.load(Ordering::SeqCst);
+    assert!(reads <= 10, "{reads} reads of the outbox for 200 settles");
+    assert!(matches!(log.settle(OutboxSeq(201)).await, Err(SinkError::Outbox(_))), "not there");
+    log.close().await;
+}
+
+#[tokio::test]
+async fn rows_that_nobody_waits_for_any_more_are_taken_along() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    let store = Arc::new(Store::default());
+    log.attach_outbox(store.clone()).await.unwrap();
+    disk.set_capacity(Some(disk.used()));
+    let seq = store.change(house.event("change"));
+    assert!(matches!(log.settle(seq).await, Err(SinkError::Unwritable(_))));
+    disk.set_capacity(None);
+    // An ordinary record, not the settle, brings the row into the log.
+    let receipt = log.record(vec![house.event("read")]).await.unwrap();
+    assert_eq!((receipt.first, store.waiting()), (1, 0));
+    log.settle(seq).await.unwrap();
+    // The store fails to mark its rows: they are logged once all the same, also over a restart.
+    store.forgets_to_drain.store(true, Ordering::SeqCst);
+    let seq = store.change(house.event("second"));
+    log.settle(seq).await.unwrap();
+    log.close().await;
+    assert_eq!(store.waiting(), 1);
+    store.forgets_to_drain.store(false, Ordering::SeqCst);
+    let log = house.open(&disk).unwrap();
+    assert_eq!(log.outbox_high(), seq);
+    log.attach_outbox(store.clone()).await.unwrap();
+    assert_eq!((log.size(), store.waiting()), (3, 0));
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_while_its_row_is_written_does_not_double_it() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    let store = Arc::new(Store::default());
+    log.attach_outbox(store.clone()).await.unwrap();
+    for n in 0..100 {
+        let seq = store.change(house.event(&n.to_string()));
+        tokio::select! {
+            biased;
+            settled = log.settle(seq) => settled.unwrap(),
+            () = std::future::ready(()) => {} // the caller hangs up with the row in the queue
+        }
+        log.settle(seq).await.unwrap();
+    }
+    assert_eq!((log.size(), store.waiting()), (100, 0));
+    log.close().await;
+    let told = house.told.0.lock().unwrap();
+    assert!(told.iter().map(|t| &t.event).eq(&store.changes()));
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_a_leaf_is_refused_but_a_state_change_is_logged_in_short() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    let mut large = house.event("large");
+    large.action = "x".repeat(2048).into();
+    assert_eq!(log.record(vec![large.clone()]).await, Err(SinkError::TooLarge(2048)));
+    let mut heavy = house.event("heavy");
+    heavy.body.detail.insert("reason".into(), "y".repeat(2 * 1024 * 1024));
+    assert!(matches!(log.record(vec![heavy]).await, Err(SinkError::TooLarge(_))));
+    assert_eq!(log.size(), 0);
+    let store = Arc::new(Store::default());
+    log.attach_outbox(store.clone()).await.unwrap();
+    let seq = store.change(large.clone());
+    log.settle(seq).await.unwrap();
+    let logged = log.reader().unwrap().event(0).await.unwrap().event;
+    assert_eq!((logged.kind, logged.correlation), (large.kind, large.correlation));
+    assert_eq!(logged.action, "too-large");
+    log.close().await;
+}
