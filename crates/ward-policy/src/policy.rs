@@ -14,7 +14,7 @@ ROSTER: a compartment record is visible iff it has owners and all of them, and e
 is referenced from contained resources, are on the organisation's roster for all asserted purposes.
 DIRECTORY: visible by type grant, if no patient outside the roster is referenced from contained resources.
 C3: a version is visible iff it and the current version are.
-D1-D8, D10: membership criteria are intersected with the roster; missing, identifier and not on \
+D1-D8, D10: membership criteria are intersected with the roster; modifiers on \
 them are denied; _security is denied.
 ";
 

@@ -13,3 +13,4 @@ mod record;
 mod socket;
 mod support;
 mod uniform;
+mod upstream;

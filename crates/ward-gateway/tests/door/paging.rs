@@ -279,7 +279,7 @@ async fn servers_that_write_the_query_into_their_paging_link_are_followed() {
         for link in bundle["link"].as_array_mut().unwrap() {
             if link["relation"] == "next" {
                 let next = link["url"].as_str().unwrap().strip_prefix(base).unwrap().to_owned();
-                let token: String = next.bytes().map(|b| format!("{b:02x}")).collect();
+                let token = ward_core::crypto::hex(next.as_bytes());
                 link["url"] = format!("{base}/Encounter?_page={token}").into();
             }
         }
