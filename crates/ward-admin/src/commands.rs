@@ -7,6 +7,7 @@ use ward_core::{
     Actor, BoxFuture, Clock, CorrelationId, Event, EventKind, EventSink, GrantId, IncidentId,
     Limits, OrganizationUri, Rng, SinkError, TenantId,
 };
+use ward_issuer::{Act, Issuer, IssuerError};
 use ward_net::lists::RevocationLists;
 use ward_policy::Subject;
 use ward_respond::{Contain, ContainError};
@@ -88,6 +89,9 @@ pub enum AdminError {
     /// The log refused; the act is not acknowledged.
     #[error(transparent)]
     Log(#[from] SinkError),
+    /// There is no such subject, or the revocation could not be kept.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
 }
 
 /// What the commands work on.
@@ -97,6 +101,8 @@ pub struct Deps {
     pub store: Repositories,
     /// The log.
     pub sink: Arc<dyn EventSink>,
+    /// Where revocation takes effect.
+    pub issuer: Arc<Issuer>,
     /// Revocation lists.
     pub lists: Arc<RevocationLists>,
     /// The communities whose members are registered.
@@ -150,21 +156,13 @@ impl Admin {
         reason: String,
         incident: Option<IncidentId>,
     ) -> Result<Done, AdminError> {
-        let mut event = self
-            .event(operator, EventKind::Revocation, "revoked")
-            .with("subject", subject.to_string())
-            .with("reason", reason);
-        event.incident = incident;
-        match &subject {
-            Subject::Grant(id) => event.actor.grant = Some(*id),
-            Subject::Client(id) => event.actor.client = Some(*id),
-            Subject::Token(id) => event.actor.token = Some(*id),
-            Subject::Community(uri) => event.actor.community = Some(uri.clone()),
-            Subject::Certificate(_) => {}
-        }
-        let subjects = [subject.clone()];
-        let seq = self.deps.store.epochs.bump(&self.tenant, &subjects, event).await?;
-        self.deps.sink.settle(seq).await?;
+        let act = Act {
+            operator: operator.name.clone(),
+            reason,
+            incident,
+            correlation: CorrelationId::new(&*self.deps.clock, &*self.deps.rng),
+        };
+        self.deps.issuer.revoke(subject.clone(), &act).await?;
         Ok(Done::Revoked(subject))
     }
 
@@ -252,10 +250,11 @@ impl Contain for Admin {
                 reason: reason.to_owned(),
                 incident: Some(incident),
             };
-            self.execute(&operator, command)
-                .await
-                .map(|_| ())
-                .map_err(|error| ContainError(error.to_string()))
+            match self.execute(&operator, command).await {
+                // A grant that is not kept any more has ended long ago.
+                Ok(_) | Err(AdminError::Issuer(IssuerError::Unknown(_))) => Ok(()),
+                Err(error) => Err(ContainError(error.to_string())),
+            }
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The other side of the wire: a UDAP client library that others can use alone.
+//! The other side of the wire: a UDAP/SMART client library that others can use alone.
 //!
 //! The client half of the HL7 FAST Security IG 2.0.0 (`udap.md` §3, CLI-01..24): discovery with
 //! validation of signed metadata, registration, authentication tokens with `hl7-b2b`, and calls. When

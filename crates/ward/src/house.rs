@@ -238,6 +238,7 @@ impl House {
             Deps {
                 store: repositories.clone(),
                 sink: sink.clone(),
+                issuer: issuer.clone(),
                 lists,
                 communities: config.communities.iter().map(|one| one.community.clone()).collect(),
                 limits: limits.clone(),
