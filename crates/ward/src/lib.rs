@@ -13,10 +13,14 @@ mod ui;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command};
 use crate::ui::Ui;
+
+/// `SIGXFSZ` on Linux: a file grew beyond its limit.
+const SIGXFSZ: i32 = 25;
 
 /// Usage errors (`sysexits.h`), as clap's own.
 const EXIT_USAGE: u8 = 2;
@@ -45,6 +49,8 @@ pub fn main() -> ExitCode {
         }
     };
     let ended = runtime.block_on(async {
+        // A file-size limit must come back as an error of the write, not as the end of the process.
+        let _file_size = signal(SignalKind::from_raw(SIGXFSZ));
         match cli.command {
             Command::Demo(demo) => demo::run(&demo).await,
             Command::Log(command) => log_command::run(Ui::new(false), &command).await,

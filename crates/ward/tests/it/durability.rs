@@ -41,7 +41,7 @@ impl Server {
             None => Command::new(ward),
             Some(kib) => {
                 let mut shell = Command::new("bash");
-                let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+                let script = format!("ulimit -f {kib}; exec \"$0\" \"$@\"");
                 shell.arg("-c").arg(script).arg(ward);
                 shell
             }

@@ -1,0 +1,81 @@
+//! The attack from within: a partner's application reads everything that it may.
+
+use ward_core::EventKind;
+
+use super::{DemoError, Found, Hospital, doing};
+
+pub(super) async fn scrape(h: &Hospital) -> Result<Found, DemoError> {
+    let (_, _, token) = h.sync.establish(&h.fhir_base).await?;
+    let patience = h.system.clock.now().plus(std::time::Duration::from_secs(5));
+    let mut released = 0_u32;
+    let mut crossed = None;
+    let mut stopped = None;
+    for id in h.roster.iter().cycle() {
+        let answer = h.sync.ask(&h.fhir_base, &format!("/Patient/{id}"), &token).await?;
+        let now = h.system.clock.now();
+        match answer.status {
+            200 => released += 1,
+            401 => {
+                stopped = Some(now);
+                break;
+            }
+            status => return Ok(Found::new(false, format!("{status} in the middle"))),
+        }
+        // On a kept data directory the log remembers the last minute: the first record may be over.
+        if released > h.ceiling || crossed.is_none() {
+            crossed = crossed.filter(|_| released != h.ceiling + 1).or(Some(now));
+        }
+        if now > patience {
+            break;
+        }
+    }
+    let (Some(crossed), Some(stopped)) = (crossed, stopped) else {
+        return Ok(Found::new(false, format!("{released} records left and nobody stopped it")));
+    };
+    let elapsed = stopped.since(crossed).as_millis();
+    let incident = incident_of(h, token_grant(h)?).await?;
+    Ok(Found::new(
+        incident.is_some(),
+        format!(
+            "{released} records left, then 401; {elapsed} ms from the record over the ceiling to the refusal"
+        ),
+    )
+    .fact("released", released)
+    .fact("contained_millis", u64::try_from(elapsed).unwrap_or(u64::MAX))
+    .detail(incident.unwrap_or_default()))
+}
+
+/// The grant of the newest finding in the log.
+fn token_grant(h: &Hospital) -> Result<Option<ward_core::GrantId>, DemoError> {
+    let reader = h.house.log.reader().map_err(doing("reading the log"))?;
+    let newest = (0..reader.size())
+        .rev()
+        .filter_map(|index| reader.leaf(index).ok())
+        .find(|leaf| leaf.kind == EventKind::Finding);
+    Ok(newest.and_then(|leaf| leaf.actor.grant))
+}
+
+/// Waits for the incident's account, which is written right after the containment.
+async fn incident_of(
+    h: &Hospital,
+    grant: Option<ward_core::GrantId>,
+) -> Result<Option<String>, DemoError> {
+    let tenant = ward_core::TenantId::default_tenant();
+    for _ in 0..100 {
+        let incidents = h
+            .house
+            .repositories
+            .incidents
+            .list(&tenant, 10)
+            .await
+            .map_err(doing("reading incidents"))?;
+        if let Some(incident) = incidents.iter().find(|i| i.grant == grant && grant.is_some()) {
+            return Ok(Some(format!(
+                "incident {}: {} ({:?})",
+                incident.id, incident.summary, incident.status
+            )));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    Ok(None)
+}
