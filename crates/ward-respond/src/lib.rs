@@ -19,6 +19,10 @@ use ward_store::repo::{Incident, IncidentStatus, Incidents};
 /// How far back a restart looks for findings that were not answered.
 pub const LOOK_BACK: Duration = Duration::from_hours(24);
 
+/// Pauses between attempts to contain: the store may only be busy.
+const RETRIES: [Duration; 3] =
+    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
+
 /// Why containment did not succeed; the text is for the operator and carries no PHI.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("containment failed: {0}")]
@@ -95,36 +99,27 @@ impl Responder {
     }
 
     /// Contains first and keeps the account then. The incident's id is the finding's correlation id,
-    /// so that answering twice makes one incident.
+    /// so that answering twice makes one incident; one that could not be contained is tried again.
     pub async fn answer(&self, finding: &Recorded) -> Result<(), RespondError> {
         let event = &finding.event;
         let id = IncidentId::from_bytes(*event.correlation.as_bytes());
-        if self.incidents.get(&event.tenant, id).await?.is_some() {
+        let known = self.incidents.get(&event.tenant, id).await?;
+        if known.as_ref().is_some_and(|incident| incident.status != IncidentStatus::Open) {
             return Ok(());
         }
         let summary =
             event.body.detail.get("explanation").cloned().unwrap_or_else(|| "a finding".to_owned());
-        let outcome = match event.actor.grant {
-            Some(grant) => self
-                .contain
-                .revoke_grant(&event.tenant, grant, id, &summary)
-                .await
-                .map(|()| vec![Subject::Grant(grant)]),
-            None => Ok(Vec::new()),
-        };
-        let (status, revoked) = match outcome {
-            Ok(revoked) if revoked.is_empty() => (IncidentStatus::Open, revoked),
-            Ok(revoked) => (IncidentStatus::Contained, revoked),
-            Err(error) => {
-                tracing::error!(incident = %id, %error, "act now: `{summary}` is not contained");
-                (IncidentStatus::Open, Vec::new())
-            }
-        };
+        let revoked = self.contain(event, id, &summary).await;
+        if known.is_some() && revoked.is_empty() {
+            return Ok(());
+        }
+        let status =
+            if revoked.is_empty() { IncidentStatus::Open } else { IncidentStatus::Contained };
         let now = self.clock.now();
         let incident = Incident {
             id,
             tenant: event.tenant.clone(),
-            opened: now,
+            opened: known.as_ref().map_or(now, |incident| incident.opened),
             updated: now,
             status,
             rule: event.rule.as_deref().unwrap_or_default().to_owned(),
@@ -134,19 +129,14 @@ impl Responder {
             revoked,
             evidence: vec![finding.index],
         };
-        let mut opened = Event::new(
-            EventKind::Incident,
-            if status == IncidentStatus::Contained { "contained" } else { "opened" },
-            event.tenant.clone(),
-            now,
-            CorrelationId::new(&*self.clock, &*self.rng),
-        )
-        .with("summary", summary)
-        .with("finding_entry", finding.index.to_string());
-        opened.rule.clone_from(&event.rule);
-        opened.incident = Some(id);
-        opened.actor = Actor { operator: Some("ward-respond".into()), ..event.actor.clone() };
-        let seq = match self.incidents.open(incident, opened).await {
+        let account = self.account(finding, id, status, summary);
+        let kept = if known.is_some() {
+            self.incidents.update(incident, IncidentStatus::Open, account).await
+        } else {
+            self.incidents.open(incident, account).await
+        };
+        let seq = match kept {
+            // Somebody else was faster: it is in hand.
             Err(StoreError::Conflict) => return Ok(()),
             other => other?,
         };
@@ -154,4 +144,51 @@ impl Responder {
         tracing::warn!(incident = %id, ?status, "incident");
         Ok(())
     }
+
+    /// Ends the grant that the finding names; what it ended. A failure is tried again a few times,
+    /// then it is an operator's turn.
+    async fn contain(&self, event: &Event, id: IncidentId, summary: &str) -> Vec<Subject> {
+        let Some(grant) = event.actor.grant else { return Vec::new() };
+        let mut pauses = RETRIES.into_iter();
+        loop {
+            let done = self.contain.revoke_grant(&event.tenant, grant, id, summary).await;
+            match (done, pauses.next()) {
+                (Ok(()), _) => return vec![Subject::Grant(grant)],
+                (Err(error), Some(pause)) => {
+                    tracing::warn!(incident = %id, %error, "containment is tried again");
+                    tokio::time::sleep(pause).await;
+                }
+                (Err(error), None) => {
+                    tracing::error!(incident = %id, %error, "act now: this is not contained");
+                    return Vec::new();
+                }
+            }
+        }
+    }
+
+    fn account(
+        &self,
+        finding: &Recorded,
+        id: IncidentId,
+        status: IncidentStatus,
+        summary: String,
+    ) -> Event {
+        let event = &finding.event;
+        let mut account = Event::new(
+            EventKind::Incident,
+            if status == IncidentStatus::Contained { "contained" } else { "opened" },
+            event.tenant.clone(),
+            self.clock.now(),
+            CorrelationId::new(&*self.clock, &*self.rng),
+        )
+        .with("summary", summary)
+        .with("finding_entry", finding.index.to_string());
+        account.rule.clone_from(&event.rule);
+        account.incident = Some(id);
+        account.actor = Actor { operator: Some("ward-respond".into()), ..event.actor.clone() };
+        account
+    }
 }
+
+#[cfg(test)]
+mod tests;
