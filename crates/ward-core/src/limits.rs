@@ -56,6 +56,33 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Connections at once; further ones wait in the listen queue.
     pub connections: usize,
+    /// Requests of one HTTP/2 connection at once (RFC 9113 §5.1.2); further ones are reset unseen.
+    pub http2_streams: u32,
+    /// Requests of one HTTP/2 connection that the caller took back before they were answered; beyond it
+    /// the connection is closed (rapid reset, CVE-2023-44487).
+    pub http2_resets: usize,
+    /// Octets of answers that one HTTP/2 request may have waiting for a slow caller.
+    pub http2_send_buffer: usize,
+    /// Time between pings on an HTTP/2 connection that has requests under way.
+    pub http2_ping_interval: Duration,
+    /// Time for the caller to answer a ping; beyond it the connection is closed.
+    pub http2_ping_timeout: Duration,
+    /// Time that an HTTP/2 connection may be without a request; then it is closed, gracefully.
+    pub http2_idle: Duration,
+    /// Connections of the admin listener at once.
+    pub admin_connections: usize,
+    /// Body of an admin request (a roster), bytes; beyond it 413.
+    pub admin_body_bytes: usize,
+    /// Failed attempts of one address with one operator's key, or with a bootstrap code, a minute; beyond it 429.
+    pub admin_failures_per_minute: u32,
+    /// Life of the one-time code that makes the first operator.
+    pub bootstrap_life: Duration,
+    /// Time within which a second person must approve an act of two.
+    pub approval_life: Duration,
+    /// Operators of one tenant.
+    pub operators: usize,
+    /// Age at which `/readyz` looks again at the store and the upstream.
+    pub probe_age: Duration,
     /// Resources of one log window (rule 3).
     pub window_resources: usize,
     /// Bytes of one log window (rule 3).
@@ -102,6 +129,19 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
             connections: 4096,
+            http2_streams: 100,
+            http2_resets: 200,
+            http2_send_buffer: 256 * 1024,
+            http2_ping_interval: Duration::from_secs(20),
+            http2_ping_timeout: Duration::from_secs(10),
+            http2_idle: Duration::from_secs(30),
+            admin_connections: 64,
+            admin_body_bytes: 32 * 1024 * 1024,
+            admin_failures_per_minute: 10,
+            bootstrap_life: Duration::from_mins(10),
+            approval_life: Duration::from_mins(30),
+            operators: 100,
+            probe_age: Duration::from_secs(3),
             window_resources: 256,
             window_bytes: 256 * 1024,
             crl_bytes: 4 * 1024 * 1024,
