@@ -141,8 +141,14 @@ impl Log {
     }
 
     /// From now on [`EventSink::settle`] drains this outbox; drains what is pending. If that fails, the outbox is
-    /// attached all the same and the next settle or record tries again.
+    /// attached all the same and the next settle or record tries again. Refused, and not attached: an outbox that
+    /// has not given the places that are in the log ([`SinkError::StoreBehind`]).
     pub async fn attach_outbox(&self, outbox: Arc<dyn Outbox>) -> Result<(), SinkError> {
+        let store = outbox.highest().await.map_err(SinkError::Outbox)?.0;
+        let log = self.shared.outbox_high();
+        if store < log {
+            return Err(SinkError::StoreBehind { store, log });
+        }
         *self.outbox.lock().await = Attached { outbox: Some(outbox), marked: 0 };
         self.drain(None).await
     }
@@ -157,8 +163,7 @@ impl Log {
         self.shared.size()
     }
 
-    /// Highest place of the outbox that is in the log. An outbox whose places begin anew below it (a store that was
-    /// replaced) must not be attached: its rows would count as logged.
+    /// Highest place of the outbox that is in the log.
     pub fn outbox_high(&self) -> OutboxSeq {
         OutboxSeq(self.shared.outbox_high())
     }

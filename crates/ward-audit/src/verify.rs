@@ -79,6 +79,8 @@ pub struct Report {
     pub segments: u64,
     /// Octets of a torn, never acknowledged write at the end; the next start removes them.
     pub torn_bytes: u64,
+    /// Highest place of the store's outbox among the entries; 0 if there is none.
+    pub outbox_high: u64,
 }
 
 /// Verifies everything; `checkpoint` is a signed note that was kept elsewhere. Reads, never writes. Blocks.
@@ -234,6 +236,7 @@ pub(crate) fn check(
             checkpoints: on_disk + u64::from(elsewhere.is_some()),
             segments: walked.segments,
             torn_bytes: walked.torn,
+            outbox_high: pass.outbox_high,
         },
         outbox_high: pass.outbox_high,
         tiles_missing: pass.state.missing,

@@ -268,6 +268,17 @@ pub enum SinkError {
     /// The outbox of the store cannot be read.
     #[error("the outbox cannot be read: {0}")]
     Outbox(String),
+    /// The store does not know state changes that the log has: its next ones would count as logged.
+    #[error(
+        "the store is older than the log: it knows {store} state changes, the log has {log}; put back the \
+         store that belongs to this log, or restore store, log and vault together with `ward restore`"
+    )]
+    StoreBehind {
+        /// Highest place that the store gave.
+        store: u64,
+        /// Highest place in the log.
+        log: u64,
+    },
 }
 
 /// Place of an event in the store's outbox; counts from 1.
@@ -296,6 +307,9 @@ pub trait Outbox: Send + Sync {
 
     /// Rows up to and including `upto` are in the log and may go.
     fn drained(&self, upto: OutboxSeq) -> BoxFuture<'_, Result<(), String>>;
+
+    /// The highest place that was ever given; 0 before the first. Places are given without gaps.
+    fn highest(&self) -> BoxFuture<'_, Result<OutboxSeq, String>>;
 }
 
 /// Where events go. Implemented by `ward-audit`.

@@ -24,4 +24,4 @@ pub use repo::{
     Epochs, Expected, Grants, Incident, IncidentStatus, Incidents, Registration, Registrations,
     Replays, Repositories, RosterRow, Rosters,
 };
-pub use sqlite::Store;
+pub use sqlite::{Snapshot, Store, check_snapshot};

@@ -4,6 +4,7 @@ mod crash;
 mod disk;
 mod flow;
 mod outbox;
+mod prefix;
 mod tamper;
 
 use std::collections::{HashMap, HashSet};
@@ -149,6 +150,11 @@ impl Outbox for Store {
             self.rows.lock().unwrap().retain(|row| row.seq > upto);
             Ok(())
         })
+    }
+
+    fn highest(&self) -> BoxFuture<'_, Result<OutboxSeq, String>> {
+        let highest = self.changes.lock().unwrap().len() as u64;
+        Box::pin(async move { Ok(OutboxSeq(highest)) })
     }
 }
 

@@ -102,3 +102,25 @@ async fn what_does_not_fit_into_a_leaf_is_refused_but_a_state_change_is_logged_i
     assert_eq!(logged.action, "too-large");
     log.close().await;
 }
+
+#[tokio::test]
+async fn a_store_older_than_the_log_is_refused_with_the_way_out() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    let (store, older) = (Arc::new(Store::default()), Arc::new(Store::default()));
+    log.attach_outbox(store.clone()).await.unwrap();
+    for n in 0..3 {
+        let seq = store.change(house.event(&n.to_string()));
+        log.settle(seq).await.unwrap();
+    }
+    log.close().await;
+    let log = house.open(&disk).unwrap();
+    let _ = older.change(house.event("0"));
+    let refused = log.attach_outbox(older.clone()).await.unwrap_err();
+    assert_eq!(refused, SinkError::StoreBehind { store: 1, log: 3 });
+    assert!(refused.to_string().contains("ward restore"), "{refused}");
+    // It is not attached: nothing of it is taken for logged.
+    assert!(matches!(log.settle(OutboxSeq(4)).await, Err(SinkError::Outbox(_))));
+    log.attach_outbox(store).await.unwrap();
+    log.close().await;
+}

@@ -34,6 +34,29 @@ pub(super) fn run(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     prepare(db)?;
+    let applied = refuse_unknown(db, migrations)?;
+    for migration in migrations.iter().skip(applied) {
+        let step = db.transaction()?;
+        step.execute_batch(migration.script)?;
+        step.execute(
+            "INSERT INTO schema_migrations (version, name, checksum, applied) VALUES (?, ?, ?, ?)",
+            params![migration.version, migration.name, checksum(migration), now.as_millis()],
+        )?;
+        step.commit()?;
+        tracing::info!(migration = migration.name, "schema migrated");
+    }
+    Ok(())
+}
+
+/// How many migrations were applied; refuses what is no store, or one that this version does not know.
+pub(super) fn refuse_unknown(
+    db: &Connection,
+    migrations: &[Migration],
+) -> Result<usize, StoreError> {
+    let application: i64 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if application != APPLICATION {
+        return Err(StoreError::Schema("the file is not a store of Ward".to_owned()));
+    }
     let applied: Vec<(i64, String, String)> = db
         .prepare("SELECT version, name, checksum FROM schema_migrations ORDER BY version")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
@@ -58,17 +81,7 @@ pub(super) fn run(
             )));
         }
     }
-    for migration in migrations.iter().skip(applied.len()) {
-        let step = db.transaction()?;
-        step.execute_batch(migration.script)?;
-        step.execute(
-            "INSERT INTO schema_migrations (version, name, checksum, applied) VALUES (?, ?, ?, ?)",
-            params![migration.version, migration.name, checksum(migration), now.as_millis()],
-        )?;
-        step.commit()?;
-        tracing::info!(migration = migration.name, "schema migrated");
-    }
-    Ok(())
+    Ok(applied.len())
 }
 
 /// Marks a new file as a Ward store, and refuses files of other programs.

@@ -12,6 +12,7 @@ mod outbox;
 mod registrations;
 mod replays;
 mod rosters;
+mod snapshot;
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -31,6 +32,8 @@ use ward_core::{
 use crate::repo::Repositories;
 use crate::seal::Place;
 use crate::{StoreError, files};
+
+pub use snapshot::{Snapshot, check_snapshot};
 
 /// Connections that answer queries.
 const READERS: usize = 2;

@@ -20,16 +20,21 @@ pub(super) fn append(
     tenant: &TenantId,
     event: &[u8],
 ) -> Result<OutboxSeq, StoreError> {
-    let last: Option<i64> = db
-        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    let seq = last.unwrap_or(0).saturating_add(1);
+    let seq = last_given(db)?.saturating_add(1);
     let place = Place { tenant, table: TABLE, row: &seq.to_be_bytes() };
     let sealed = place.seal(key, rng, event)?;
     db.prepare_cached("INSERT INTO outbox (seq, tenant, key_id, sealed) VALUES (?, ?, ?, ?)")?
         .execute(params![seq, tenant.as_str(), key.id.0, sealed])?;
     Ok(OutboxSeq(seq.cast_unsigned()))
+}
+
+/// The number of the last row ever written; 0 before the first.
+pub(super) fn last_given(db: &Connection) -> Result<i64, StoreError> {
+    let last: Option<i64> = db
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(last.unwrap_or(0))
 }
 
 fn number(seq: OutboxSeq) -> i64 {
@@ -67,6 +72,12 @@ impl Store {
         Ok(events)
     }
 
+    /// The number that was given last, from the sequence itself: drained rows are gone.
+    async fn highest_given(&self) -> Result<OutboxSeq, StoreError> {
+        let last = self.db.query(last_given).await?;
+        Ok(OutboxSeq(last.cast_unsigned()))
+    }
+
     async fn clear_outbox(&self, upto: OutboxSeq) -> Result<(), StoreError> {
         let upto = number(upto);
         self.db
@@ -94,5 +105,9 @@ impl Outbox for Store {
 
     fn drained(&self, upto: OutboxSeq) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move { self.clear_outbox(upto).await.map_err(|error| error.to_string()) })
+    }
+
+    fn highest(&self) -> BoxFuture<'_, Result<OutboxSeq, String>> {
+        Box::pin(async move { self.highest_given().await.map_err(|error| error.to_string()) })
     }
 }
