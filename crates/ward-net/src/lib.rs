@@ -1,14 +1,16 @@
 //! The wire.
 //!
-//! The HTTP/1.1 server over TLS ([`server`], [`tls`]), the one HTTP client with guarded egress
+//! The HTTP/1.1 and HTTP/2 server over TLS ([`server`], [`tls`]), the one HTTP client with guarded egress
 //! ([`client`]), HTTP vocabulary with bounded and abortable bodies ([`http`]), and revocation lists by
 //! URL ([`lists`]). Everything here is bounded by [`ward_core::Limits`] and nothing is installed
 //! globally: no process-wide TLS provider, no ambient client.
 
 pub mod client;
 pub mod http;
+mod http2;
 pub mod lists;
 pub mod server;
+pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -18,4 +20,5 @@ pub use client::{Egress, FetchError, HttpClient};
 pub use http::Body;
 pub use lists::{ListsError, RevocationLists};
 pub use server::{Handler, Peer, Running, Server};
+pub use stats::{ServerSnapshot, ServerStats};
 pub use tls::{TlsError, TlsReload, TlsVersions};

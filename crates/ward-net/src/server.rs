@@ -1,4 +1,4 @@
-//! The HTTP/1.1 server: hyper over TLS or plain TCP, every wait and every buffer bounded (rule 12).
+//! The server: HTTP/1.1 and, over TLS and by ALPN, HTTP/2; every wait and every buffer bounded (rule 12).
 //!
 //! Header bytes and count (431), header and handshake time, connections at once, target length (414),
 //! callers that stop reading. A handler that panics answers 500 and takes nothing else down. HTTP/1.0
@@ -24,8 +24,9 @@ use tokio_rustls::TlsAcceptor;
 use ward_core::{BoxFuture, Limits};
 
 use crate::http::{Body, text};
+use crate::stats::ServerStats;
 use crate::tls::TlsReload;
-use crate::wire::{Duplex, Guarded};
+use crate::wire::{Duplex, Guarded, monotonic};
 
 /// Who is on the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,9 +68,10 @@ impl Server {
     ) -> io::Result<Running> {
         let addr = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let shared = Arc::new(Shared { tls, handler, limits });
+        let stats = Arc::<ServerStats>::default();
+        let shared = Arc::new(Shared { tls, handler, limits, stats: Arc::clone(&stats) });
         let task = tokio::spawn(accept(listener, shared, stopped));
-        Ok(Running { addr, stop, task: Some(task) })
+        Ok(Running { addr, stop, task: Some(task), stats })
     }
 }
 
@@ -79,9 +81,15 @@ pub struct Running {
     addr: SocketAddr,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
+    stats: Arc<ServerStats>,
 }
 
 impl Running {
+    /// What it counts about itself.
+    pub fn stats(&self) -> Arc<ServerStats> {
+        Arc::clone(&self.stats)
+    }
+
     /// Where it listens.
     pub const fn local_addr(&self) -> SocketAddr {
         self.addr
@@ -106,10 +114,11 @@ impl Drop for Running {
     }
 }
 
-struct Shared {
+pub(crate) struct Shared {
     tls: Option<Arc<TlsReload>>,
     handler: Arc<dyn Handler>,
-    limits: Arc<Limits>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) stats: Arc<ServerStats>,
 }
 
 /// Accepts until told to stop, then waits for the connections. Dropping it (abort) cuts them: the
@@ -130,10 +139,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
         };
         match accepted {
             Some((place, Ok((stream, addr)))) => {
+                shared.stats.accepted();
+                let open = Open(Arc::clone(&shared.stats));
                 let connection = serve(stream, addr, Arc::clone(&shared), stopped.clone());
                 connections.spawn(async move {
                     connection.await;
-                    drop(place);
+                    drop((place, open));
                 });
             }
             Some((_, Err(error))) => {
@@ -148,8 +159,17 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
     while connections.join_next().await.is_some() {}
 }
 
+/// One open connection, for the count.
+struct Open(Arc<ServerStats>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.closed();
+    }
+}
+
 /// Resolves when the server is told to stop, or its handle is gone.
-async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+pub(crate) async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
@@ -164,6 +184,7 @@ async fn serve(
     // Small answers must not wait for acknowledgements; an error here means the caller has gone.
     let _ = stream.set_nodelay(true);
     let peer = Peer { addr, tls: shared.tls.is_some() };
+    let mut http2 = false;
     let stream: Box<dyn Duplex> = match &shared.tls {
         None => Box::new(stream),
         Some(tls) => {
@@ -174,12 +195,25 @@ async fn serve(
                 () = told_to_stop(&mut stopped) => return,
             };
             match shaken {
-                Ok(Ok(stream)) => Box::new(stream),
-                Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
-                Err(_) => return tracing::debug!("TLS handshake took too long"),
+                Ok(Ok(stream)) => {
+                    http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    Box::new(stream)
+                }
+                Ok(Err(error)) => {
+                    shared.stats.handshake_failed();
+                    return tracing::debug!(%error, "TLS handshake failed");
+                }
+                Err(_) => {
+                    shared.stats.handshake_failed();
+                    return tracing::debug!("TLS handshake took too long");
+                }
             }
         }
     };
+    let stream = Guarded::new(stream, limits.body_timeout);
+    if http2 {
+        return crate::http2::serve(stream, peer, Arc::clone(&shared), stopped).await;
+    }
     let service = service_fn(|request| {
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(answer(&shared, request, peer).await) }
@@ -191,7 +225,7 @@ async fn serve(
     if limits.header_count != DEFAULT_HEADERS {
         http.max_headers(limits.header_count);
     }
-    let io = TokioIo::new(Guarded::new(stream, limits.body_timeout));
+    let io = TokioIo::new(stream);
     let mut connection = pin!(http.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -210,10 +244,27 @@ const MIN_BUFFER: usize = 8192;
 /// hyper's own bound on header fields, which needs no allocation.
 const DEFAULT_HEADERS: usize = 100;
 
-/// Asks the handler; whatever it does, there is an answer.
-async fn answer(shared: &Shared, request: Request<Incoming>, peer: Peer) -> Response<Body> {
-    if request.version() != Version::HTTP_11 {
-        return text(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 only\n");
+/// Asks the handler; whatever it does, there is an answer. Both protocols come through here.
+pub(crate) async fn answer(
+    shared: &Shared,
+    request: Request<Incoming>,
+    peer: Peer,
+) -> Response<Body> {
+    let began = monotonic();
+    shared.stats.request(request.version());
+    let response = ask(shared, request, peer).await;
+    shared.stats.answered(response.status().as_u16(), began.elapsed());
+    response
+}
+
+async fn ask(shared: &Shared, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    if !matches!(request.version(), Version::HTTP_11 | Version::HTTP_2) {
+        return text(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 or HTTP/2\n");
+    }
+    // Over HTTP/1.1 hyper counts the fields as it reads them.
+    if request.headers().len() > shared.limits.header_count {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return text(status, "too many header fields\n");
     }
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > shared.limits.target_bytes {

@@ -1,5 +1,5 @@
 //! TLS of the house (TLS-01, TLS-02): 1.3 only unless 1.2 is asked for, X25519MLKEM768 preferred,
-//! ALPN `http/1.1`, an explicit aws-lc-rs provider (nothing is installed for the process), and a
+//! ALPN `h2` and `http/1.1` (as a client `http/1.1` alone), an explicit aws-lc-rs provider (nothing is installed for the process), and a
 //! configuration that can be swapped while connections run.
 //!
 //! Refuses a key that does not belong to its certificate. TLS certificates (web PKI) are never those
@@ -70,7 +70,7 @@ pub fn server_config(
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(identity)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

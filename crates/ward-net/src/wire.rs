@@ -8,6 +8,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+/// The runtime's own time, for waits on a connection: nothing is decided about a person by it, and a clock
+/// that was set back must not keep a dead connection.
+#[expect(clippy::disallowed_methods, reason = "waits on sockets follow the runtime's timers")]
+pub(crate) fn monotonic() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// A connection's byte stream, whatever carries it.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod egress;
+mod http2;
 mod lists;
 mod server;
 mod server_tls;
@@ -50,6 +51,10 @@ impl Handler for Cases {
                         Ok(bytes) => text(StatusCode::OK, bytes),
                         Err(error) => text(error.status(), error.to_string()),
                     }
+                }
+                "/head" => {
+                    let host = request.headers().get("host").map(|host| format!("{host:?}"));
+                    text(StatusCode::OK, format!("{} {}", request.uri(), host.unwrap_or_default()))
                 }
                 "/whole" => streamed(true),
                 "/aborted" => streamed(false),

@@ -1,0 +1,362 @@
+//! HTTP/2 with a real client, and against callers that flood, stall and take back. Floods are written as
+//! raw frames, bounded in number.
+
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls_pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::*;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+struct Lab {
+    server: Running,
+    root: Vec<u8>,
+}
+
+impl Lab {
+    async fn new(limits: Limits) -> Self {
+        let lab = TlsLab::new();
+        let (chain, key) = lab.identity("localhost");
+        let config = tls::server_config(&chain, &key, tls::TlsVersions::Tls13).unwrap();
+        Self { server: serve(limits, Some(TlsReload::new(config))).await, root: lab.root() }
+    }
+
+    async fn connect(&self, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
+        let mut config = (*tls::client_config([&*self.root]).unwrap()).clone();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        let stream = TcpStream::connect(self.server.local_addr()).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    }
+
+    async fn client(&self) -> SendRequest<Body> {
+        let io = TokioIo::new(self.connect(&[b"h2"]).await);
+        let (send, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        send
+    }
+
+    /// A connection that has said hello, for raw frames.
+    async fn raw(&self, settings: &[u8]) -> TlsStream<TcpStream> {
+        let mut stream = self.connect(&[b"h2"]).await;
+        stream.write_all(PREFACE).await.unwrap();
+        stream.write_all(&frame(SETTINGS, 0, 0, settings)).await.unwrap();
+        stream
+    }
+}
+
+fn request(path: &str) -> http::request::Builder {
+    Request::builder().uri(format!("https://localhost{path}"))
+}
+
+async fn get(client: &mut SendRequest<Body>, path: &str) -> (StatusCode, String) {
+    let request = request(path).body(crate::http::empty()).unwrap();
+    let answer = client.send_request(request).await.unwrap();
+    let status = answer.status();
+    let body = read_body(answer.into_body(), 10_000, Duration::from_secs(5)).await.unwrap();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut out = vec![length[1], length[2], length[3], kind, flags];
+    out.extend_from_slice(&stream.to_be_bytes());
+    out.extend_from_slice(payload);
+    out
+}
+
+/// A header block of literals without indexing (RFC 7541 §6.2.2).
+fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in fields {
+        out.push(0);
+        for text in [name, value] {
+            out.push(u8::try_from(text.len()).unwrap());
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+    out
+}
+
+fn head(path: &str) -> Vec<u8> {
+    block(&[(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", path)])
+}
+
+/// Reads to the end of the connection, which must come in time.
+async fn closed(stream: &mut TlsStream<TcpStream>, within: Duration) -> Vec<u8> {
+    let mut rest = Vec::new();
+    // A reset is as good as an end.
+    let read = tokio::time::timeout(within, stream.read_to_end(&mut rest));
+    assert!(read.await.is_ok(), "the connection was not closed");
+    rest
+}
+
+#[tokio::test]
+async fn both_protocols_are_spoken_and_look_alike_inside() {
+    let lab = Lab::new(limits()).await;
+    let mut client = lab.client().await;
+    assert_eq!(get(&mut client, "/").await, (StatusCode::OK, "hello".to_owned()));
+    let (_, seen) = get(&mut client, "/head?a=b").await;
+    assert_eq!(seen, "/head?a=b \"localhost\"");
+    // Many at once over one connection.
+    let mut many = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let mut client = client.clone();
+        many.spawn(async move { get(&mut client, "/slow").await.1 });
+    }
+    while let Some(answer) = many.join_next().await {
+        assert_eq!(answer.unwrap(), "slow");
+    }
+    // Without ALPN, and with HTTP/1.1 alone.
+    for alpn in [&[][..], &[&b"http/1.1"[..]]] {
+        let mut stream = lab.connect(alpn).await;
+        let request = b"GET /head HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with("/head \"localhost\""), "{answer}");
+    }
+    let stats = lab.server.stats().snapshot();
+    assert_eq!((stats.requests_http1, stats.requests_http2), (2, 52));
+    assert_eq!((stats.accepted, stats.abandoned), (3, 0));
+}
+
+#[tokio::test]
+async fn bad_requests_get_clean_errors() {
+    let lab = Lab::new(Limits { header_bytes: 16 * 1024, ..limits() }).await;
+    let mut client = lab.client().await;
+    let long = "y".repeat(9000);
+    let mut many = request("/");
+    for n in 0..150 {
+        many = many.header(format!("x-{n}"), "y");
+    }
+    for (name, request, expected) in [
+        ("another host", request("/").header("host", "other"), 400),
+        ("the same host", request("/").header("host", "localhost"), 200),
+        ("a long target", request(&format!("/{long}")), 414),
+        ("a vast header", request("/").header("x", "y".repeat(30_000)), 431),
+        ("many headers", many, 431),
+    ] {
+        let request = request.body(crate::http::empty()).unwrap();
+        let status = client.send_request(request).await.unwrap().status();
+        assert_eq!(status, expected, "{name}");
+    }
+    let body = crate::http::full(vec![b'x'; 2000]);
+    let vast = request("/echo").method("POST").body(body).unwrap();
+    assert_eq!(client.send_request(vast).await.unwrap().status(), 413);
+    for path in ["/panic", "/panic-early"] {
+        assert_eq!(get(&mut client, path).await.0, 500);
+    }
+    assert_eq!(get(&mut client, "/").await.1, "hello");
+}
+
+#[tokio::test]
+async fn a_broken_off_answer_does_not_look_complete() {
+    let lab = Lab::new(limits()).await;
+    let mut client = lab.client().await;
+    assert_eq!(get(&mut client, "/whole").await.1, "piece;piece;piece;");
+    let aborted = request("/aborted").body(crate::http::empty()).unwrap();
+    let answer = client.send_request(aborted).await.unwrap();
+    let read = read_body(answer.into_body(), 100, Duration::from_secs(2)).await;
+    assert_eq!(read, Err(crate::http::BodyError::Broken));
+    assert_eq!(get(&mut client, "/").await.1, "hello");
+}
+
+#[tokio::test]
+async fn rapid_reset_ends_the_connection_and_nothing_else() {
+    let lab = Lab::new(Limits { http2_resets: 20, ..limits() }).await;
+    let mut stream = lab.raw(&[]).await;
+    let head = head("/slow");
+    let (mut read, mut write) = tokio::io::split(&mut stream);
+    let flood = async {
+        for n in 0..5_000_u32 {
+            let id = 2 * n + 1;
+            let mut pair = frame(HEADERS, END_STREAM | END_HEADERS, id, &head);
+            pair.extend(frame(RST_STREAM, 0, id, &8_u32.to_be_bytes()));
+            if write.write_all(&pair).await.is_err() || write.flush().await.is_err() {
+                return n;
+            }
+            // Slow enough for the requests to be seen before they are taken back.
+            if n % 10 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        5_000
+    };
+    let reading = async {
+        let mut rest = Vec::new();
+        let _ = read.read_to_end(&mut rest).await;
+    };
+    let both = async { tokio::join!(flood, reading).0 };
+    let sent = tokio::time::timeout(Duration::from_secs(10), both).await.expect("it is cut");
+    assert!(sent < 5_000, "the whole flood was taken");
+    let stats = lab.server.stats().snapshot();
+    assert!(stats.requests_http2 < 500, "the flood made work: {stats:?}");
+    assert_eq!(get(&mut lab.client().await, "/").await.1, "hello");
+}
+
+#[tokio::test]
+async fn resets_of_accepted_requests_are_counted() {
+    let lab = Lab::new(Limits { http2_resets: 5, ..limits() }).await;
+    let mut stream = lab.raw(&[]).await;
+    let head = head("/slow");
+    for n in 0..40_u32 {
+        let id = 2 * n + 1;
+        let pair = [
+            frame(HEADERS, END_STREAM | END_HEADERS, id, &head),
+            frame(RST_STREAM, 0, id, &8_u32.to_be_bytes()),
+        ];
+        for part in pair {
+            if stream.write_all(&part).await.is_err() || stream.flush().await.is_err() {
+                break;
+            }
+            // The request is under way when it is taken back.
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+    closed(&mut stream, Duration::from_secs(5)).await;
+    let stats = lab.server.stats().snapshot();
+    assert!((6..=12).contains(&stats.abandoned), "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_continuation_flood_is_cut() {
+    let lab = Lab::new(limits()).await;
+    let mut stream = lab.raw(&[]).await;
+    let mut sent = 0_usize;
+    stream.write_all(&frame(HEADERS, END_STREAM, 1, &head("/"))).await.unwrap();
+    let filler = block(&[("x-filler", &"y".repeat(100))]).repeat(9);
+    let (mut read, mut write) = tokio::io::split(&mut stream);
+    let flood = async {
+        for _ in 0..20_000 {
+            let part = frame(CONTINUATION, 0, 1, &filler);
+            if write.write_all(&part).await.is_err() || write.flush().await.is_err() {
+                break;
+            }
+            sent += part.len();
+        }
+    };
+    let reading = async {
+        let mut rest = Vec::new();
+        let _ = read.read_to_end(&mut rest).await;
+    };
+    let both = async { tokio::join!(flood, reading) };
+    tokio::time::timeout(Duration::from_secs(10), both).await.expect("it is cut");
+    assert!(sent < 10 << 20, "{sent} octets of one header block were taken");
+    assert_eq!(lab.server.stats().snapshot().requests_http2, 0);
+    assert_eq!(get(&mut lab.client().await, "/").await.1, "hello");
+}
+
+#[tokio::test]
+async fn a_header_block_that_drips_is_cut() {
+    let lab = Lab::new(limits()).await;
+    let mut stream = lab.raw(&[]).await;
+    stream.write_all(&frame(HEADERS, END_STREAM, 1, &head("/"))).await.unwrap();
+    let (mut read, mut write) = tokio::io::split(&mut stream);
+    let drip = async {
+        for _ in 0..200 {
+            let part = frame(CONTINUATION, 0, 1, &block(&[("x", "y")]));
+            if write.write_all(&part).await.is_err() || write.flush().await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let reading = async {
+        let mut rest = Vec::new();
+        let _ = read.read_to_end(&mut rest).await;
+    };
+    let both = async { tokio::join!(drip, reading) };
+    tokio::time::timeout(Duration::from_secs(5), both).await.expect("the dripper is cut");
+}
+
+#[tokio::test]
+async fn silent_and_idle_connections_are_closed() {
+    let lab = Lab::new(Limits { http2_idle: Duration::from_millis(300), ..limits() }).await;
+    // No preface; half of it; a preface and nothing more.
+    for begin in [&b""[..], &PREFACE[..10], PREFACE] {
+        let mut stream = lab.connect(&[b"h2"]).await;
+        stream.write_all(begin).await.unwrap();
+        closed(&mut stream, Duration::from_secs(4)).await;
+    }
+    let mut client = lab.client().await;
+    assert_eq!(get(&mut client, "/").await.1, "hello");
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert!(client.is_closed(), "an idle connection is kept");
+    assert_eq!(lab.server.stats().snapshot().open, 0);
+}
+
+#[tokio::test]
+async fn a_caller_that_opens_no_window_is_cut() {
+    let lab = Lab::new(Limits { http2_idle: Duration::from_mins(1), ..limits() }).await;
+    // SETTINGS_INITIAL_WINDOW_SIZE = 0.
+    let mut stream = lab.raw(&[0, 4, 0, 0, 0, 0]).await;
+    stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &head("/whole"))).await.unwrap();
+    let got = closed(&mut stream, Duration::from_secs(4)).await;
+    assert!(!got.windows(6).any(|piece| piece == b"piece;"), "no window, no data");
+    assert_eq!(lab.server.stats().snapshot().cut, 1);
+}
+
+#[tokio::test]
+async fn more_requests_at_once_than_allowed_are_reset() {
+    let lab = Lab::new(Limits { http2_streams: 3, ..limits() }).await;
+    let mut stream = lab.raw(&[]).await;
+    for n in 0..6_u32 {
+        let head = frame(HEADERS, END_STREAM | END_HEADERS, 2 * n + 1, &head("/slow"));
+        stream.write_all(&head).await.unwrap();
+    }
+    let mut got = Vec::new();
+    let mut buffer = [0; 4096];
+    let reading = async {
+        while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+            got.extend_from_slice(&buffer[..n]);
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(600), reading).await;
+    let (mut refused, mut data, mut at) = (0, 0, 0);
+    while let Some([a, b, c, kind, ..]) = got.get(at..at + 9) {
+        refused += u32::from(*kind == RST_STREAM);
+        data += u32::from(*kind == DATA);
+        at += 9 + usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).unwrap();
+    }
+    assert_eq!((refused, data), (3, 3));
+}
+
+#[tokio::test]
+async fn shutting_down_lets_running_requests_end() {
+    let lab = Lab::new(limits()).await;
+    let mut client = lab.client().await;
+    let silent = lab.connect(&[b"h2"]).await;
+    let slow = tokio::spawn(async move { get(&mut client, "/slow").await.1 });
+    tokio::time::sleep(Duration::from_millis(80)).await;
+    assert!(lab.server.shutdown(Duration::from_secs(3)).await, "not drained");
+    assert_eq!(slow.await.unwrap(), "slow");
+    drop(silent);
+}
+
+#[tokio::test]
+async fn noise_takes_nothing_down() {
+    use ward_core::Rng as _;
+    let lab = Lab::new(limits()).await;
+    let rng = ward_core::SeededRng::new(11);
+    for length in 0..16 {
+        let mut bytes = vec![0; 1 + length * 60];
+        rng.fill(&mut bytes);
+        let mut stream = lab.raw(&[]).await;
+        let _ = stream.write_all(&bytes).await;
+        closed(&mut stream, Duration::from_secs(4)).await;
+    }
+    assert_eq!(get(&mut lab.client().await, "/").await.1, "hello");
+}
