@@ -5,7 +5,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+
+/// RFC 3339 in UTC, always with three digits of milliseconds, so that columns line up.
+const MILLIS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -60,7 +66,7 @@ impl Timestamp {
         let nanos = i128::from(self.0) * 1_000_000;
         OffsetDateTime::from_unix_timestamp_nanos(nanos)
             .ok()
-            .and_then(|at| at.format(&Rfc3339).ok())
+            .and_then(|at| at.format(MILLIS).ok())
             .unwrap_or_else(|| format!("@{}", self.0))
     }
 
@@ -122,5 +128,6 @@ mod tests {
         let at = Timestamp::from_millis(1_795_306_501_123);
         assert_eq!(at.to_rfc3339(), "2026-11-22T00:15:01.123Z");
         assert_eq!(Timestamp::parse_rfc3339(&at.to_rfc3339()), Some(at));
+        assert_eq!(Timestamp::from_millis(200).to_rfc3339(), "1970-01-01T00:00:00.200Z");
     }
 }

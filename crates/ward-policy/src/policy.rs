@@ -19,7 +19,7 @@ them are denied; _security is denied.
 ";
 
 /// What every answer to a treatment principal carries (amendments, "Care comes first").
-pub const INCOMPLETE_NOTICE: &str = "may be incomplete; emergency access available";
+pub const INCOMPLETE_NOTICE: &str = "may be incomplete";
 
 /// SHA-256, hexadecimal, of the policy in force.
 pub fn policy_hash() -> String {

@@ -4,12 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+/// What the environment can set.
+const ENVIRONMENT: &str = "Environment:\n  \
+    WARD_LOG  what diagnostics go to standard error: error (default), warn, info, debug\n  \
+    NO_COLOR  no colours, whatever its value";
+
 /// The trust layer for health-data exchange.
 ///
 /// Ward stands in front of a FHIR server, lets organisations in on proof (UDAP), checks every
 /// request and every record that leaves, and remembers it all in a log that nobody can quietly change.
 #[derive(Debug, Parser)]
-#[command(name = "ward", version, max_term_width = 100)]
+#[command(name = "ward", version, max_term_width = 100, after_help = ENVIRONMENT)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -17,11 +22,12 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a sample hospital behind Ward and walk through what Ward does.
     Demo(Demo),
     /// Read, verify and prove the log of a data directory.
     #[command(subcommand)]
     Log(Log),
+    #[command(subcommand)]
+    Client(crate::cli_client::Client),
 }
 
 /// Run a sample hospital behind Ward and walk through what Ward does.
@@ -45,9 +51,10 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 120, value_parser = clap::value_parser!(u32).range(12..=2000))]
     pub(crate) patients: u32,
 
-    /// Port of Ward on loopback; 0 takes a free one. A kept data directory remembers its port.
-    #[arg(long, value_name = "PORT", default_value_t = 0)]
-    pub(crate) port: u16,
+    /// Port of Ward on loopback; without it a free one. A kept data directory stays on its port,
+    /// because certificates name it.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
 
     /// End after the walk: status 0 if every step had its expected outcome, 1 otherwise.
     #[arg(long)]

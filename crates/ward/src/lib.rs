@@ -4,10 +4,14 @@
 //! upstream of their own; people use the `ward` command.
 
 mod cli;
+mod cli_client;
+mod client_command;
+pub mod config;
 mod demo;
 pub mod house;
 mod log_command;
 pub mod paths;
+mod private;
 mod ui;
 
 use std::process::ExitCode;
@@ -34,8 +38,19 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
-    let filter = EnvFilter::try_from_env("WARD_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let wanted = std::env::var("WARD_LOG").unwrap_or_else(|_| "error".to_owned());
+    let filter = match EnvFilter::try_new(&wanted) {
+        Ok(filter) => filter,
+        Err(error) => {
+            ui::error(&format!("WARD_LOG={wanted}: {error}; try WARD_LOG=info"));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ui::colours(&std::io::stderr()))
+        .init();
     // The message of a panic could carry what it choked on; where it happened is enough (rule 11).
     std::panic::set_hook(Box::new(|bug| {
         let place = bug.location().map(ToString::to_string).unwrap_or_default();
@@ -53,6 +68,7 @@ pub fn main() -> ExitCode {
         let _file_size = signal(SignalKind::from_raw(SIGXFSZ));
         match cli.command {
             Command::Demo(demo) => demo::run(&demo).await,
+            Command::Client(command) => Ok(client_command::run(&command).await),
             Command::Log(command) => log_command::run(Ui::new(false), &command).await,
         }
     });

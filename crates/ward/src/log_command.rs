@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ward_audit::{Leaf, LogError, Reader, RealDisk, Tampered, leaf_hash, verify};
+use ward_audit::{
+    Checkpoint, Leaf, LogError, Reader, RealDisk, Tampered, VerifierKey, leaf_hash, verify,
+};
 use ward_core::{KeyVault, Outcome};
 
 use crate::cli::{Log, LogPlace, LogProve, LogShow, LogVerify};
@@ -34,17 +37,44 @@ pub(crate) enum LogCommandError {
         /// The cause.
         source: std::io::Error,
     },
+    /// A file named on the command line is not what it should be.
+    #[error("{what} {path}: {why}")]
+    Unfit {
+        /// Which option.
+        what: &'static str,
+        /// The file or text.
+        path: String,
+        /// What it is, and what it should be.
+        why: String,
+    },
+    /// Fewer entries can be read than were signed.
+    #[error(
+        "{dir}: NOT the log that was written: {signed} entries are signed, only {readable} can be read; \
+         run `ward log verify --data {dir}`"
+    )]
+    Short {
+        /// The data directory.
+        dir: String,
+        /// What the checkpoint says.
+        signed: u64,
+        /// What can be read.
+        readable: u64,
+    },
     /// The vault did not open.
-    #[error("--key-file: {0}")]
+    #[error("--key-file: {0}; the demo's is DIR/vault.key")]
     Vault(#[from] ward_store::StoreError),
 }
 
 fn hint(source: &LogError) -> &'static str {
     match source {
         LogError::Absent => "; name a data directory that `ward demo --data DIR` has made",
+        LogError::Tampered(_) => "; run `ward log verify`, and restore the log from a backup",
         _ => "",
     }
 }
+
+/// `ward log verify` found the log altered; other failures end with 1.
+const EXIT_ALTERED: u8 = 3;
 
 pub(crate) async fn run(ui: Ui, command: &Log) -> Result<ExitCode, Box<dyn std::error::Error>> {
     Ok(match command {
@@ -55,7 +85,18 @@ pub(crate) async fn run(ui: Ui, command: &Log) -> Result<ExitCode, Box<dyn std::
 }
 
 fn reader(place: &LogPlace, vault: Option<Arc<dyn KeyVault>>) -> Result<Reader, LogCommandError> {
-    Reader::open_dir(&Paths::new(&place.data).log(), vault).map_err(|e| named(place, e))
+    let reader =
+        Reader::open_dir(&Paths::new(&place.data).log(), vault).map_err(|e| named(place, e))?;
+    // What cannot be read any more is missing from the end: the signed size tells.
+    let signed = reader.checkpoint().ok().and_then(|note| Checkpoint::parse_unverified(&note));
+    match signed {
+        Some(signed) if signed.size > reader.size() => Err(LogCommandError::Short {
+            dir: place.data.display().to_string(),
+            signed: signed.size,
+            readable: reader.size(),
+        }),
+        _ => Ok(reader),
+    }
 }
 
 fn named(place: &LogPlace, source: LogError) -> LogCommandError {
@@ -88,7 +129,7 @@ pub(crate) fn one_line(ui: Ui, index: u64, leaf: &Leaf) -> String {
         .ok()
         .and_then(|kind| kind.as_str().map(ToOwned::to_owned))
         .unwrap_or_default();
-    let mut line = format!("{index:>6}  {}  {kind:<12} {:<12}", leaf.at.to_rfc3339(), leaf.action);
+    let mut line = format!("{index:>6}  {}  {kind:<12} {:<14}", leaf.at.to_rfc3339(), leaf.action);
     if let Some(transfer) = &leaf.transfer {
         let _ = write!(
             line,
@@ -119,14 +160,17 @@ pub(crate) fn one_line(ui: Ui, index: u64, leaf: &Leaf) -> String {
     if let Some(operator) = &leaf.actor.operator {
         let _ = write!(line, "  by {operator}");
     } else if let Some(client) = &leaf.actor.client {
-        let _ = write!(line, "  {}", ui.dim(&format!("client {client}")));
+        let _ = write!(line, "  {}", ui.dim(&format!("client …{}", tail(&client.to_string()))));
     }
     line
 }
 
 fn verify_log(ui: Ui, wanted: &LogVerify) -> Result<ExitCode, LogCommandError> {
     let paths = Paths::new(&wanted.place.data);
-    let read = |what, path: &std::path::Path| {
+    if !paths.log().is_dir() {
+        return Err(named(&wanted.place, LogError::Absent));
+    }
+    let read = |what, path: &Path| {
         fs::read_to_string(path).map_err(|source| LogCommandError::File {
             what,
             path: path.display().to_string(),
@@ -134,15 +178,23 @@ fn verify_log(ui: Ui, wanted: &LogVerify) -> Result<ExitCode, LogCommandError> {
         })
     };
     let key = match &wanted.key {
-        Some(key) => key.clone(),
-        None => read("verifier key", &paths.verifier_key())?,
+        Some(key) => key.trim().to_owned(),
+        None => read("the verifier key", &paths.verifier_key())?.trim().to_owned(),
     };
+    let verifier = VerifierKey::parse(&key).map_err(|_| LogCommandError::Unfit {
+        what: "--key",
+        path: key.clone(),
+        why: "not a verifier key; give the text of DIR/log-verifier.txt".to_owned(),
+    })?;
     let checkpoint = match &wanted.checkpoint {
-        Some(path) => Some(read("--checkpoint", path)?),
+        Some(path) => {
+            let note = read("--checkpoint", path)?;
+            fits(&note, path, &verifier)?;
+            Some(note)
+        }
         None => None,
     };
-    let disk = RealDisk::new(paths.log());
-    match verify(&disk, key.trim(), checkpoint.as_deref()) {
+    match verify(&RealDisk::new(paths.log()), &key, checkpoint.as_deref()) {
         Ok(report) => {
             ui.line(&format!(
                 "{} {} entries, root {}, {} of them signed",
@@ -163,10 +215,33 @@ fn verify_log(ui: Ui, wanted: &LogVerify) -> Result<ExitCode, LogCommandError> {
         }
         Err(LogError::Tampered(Tampered { place, what })) => {
             ui.line(&format!("{} at {place}: {what}", ui.bad("NOT the log that was written:")));
-            Ok(ExitCode::FAILURE)
+            Ok(ExitCode::from(EXIT_ALTERED))
         }
         Err(source) => Err(named(&wanted.place, source)),
     }
+}
+
+/// Whether a file is a checkpoint of this log at all; its signature is checked later.
+fn fits(note: &str, path: &Path, key: &VerifierKey) -> Result<(), LogCommandError> {
+    let unfit = |why: String| LogCommandError::Unfit {
+        what: "--checkpoint",
+        path: path.display().to_string(),
+        why,
+    };
+    match Checkpoint::parse_unverified(note) {
+        None => Err(unfit("not a checkpoint; keep a copy of DIR/log/checkpoint".to_owned())),
+        Some(other) if other.origin != key.name() => Err(unfit(format!(
+            "a checkpoint of another log ({}); this one is {}",
+            other.origin,
+            key.name()
+        ))),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The end of an id, which tells ids of one day apart.
+fn tail(id: &str) -> &str {
+    id.get(id.len().saturating_sub(8)..).unwrap_or(id)
 }
 
 async fn prove(ui: Ui, prove: &LogProve) -> Result<ExitCode, LogCommandError> {
@@ -199,7 +274,9 @@ async fn prove(ui: Ui, prove: &LogProve) -> Result<ExitCode, LogCommandError> {
         ward_audit::fhir_view::audit_event(&leaf, body.as_ref().ok(), prove.index, &leaf.node);
     ui.line(&serde_json::to_string_pretty(&view).unwrap_or_default());
     if let Err(error) = body {
-        ui.line(&ui.dim(&format!("without the sealed body: {error}")));
+        ui.line(&ui.dim(&format!(
+            "without the sealed body ({error}): give --key-file DIR/vault.key to add who and what"
+        )));
     }
     Ok(ExitCode::SUCCESS)
 }

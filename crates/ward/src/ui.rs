@@ -1,6 +1,14 @@
 //! What a person or a script reads: the only place of the program that prints.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
+
+/// Whether a stream is a terminal that wants colours.
+pub(crate) fn colours(stream: &impl io::IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Columns that output is wrapped to: what fits a small terminal.
+const WIDTH: usize = 96;
 
 /// Where output goes and how it looks.
 #[derive(Debug, Clone, Copy)]
@@ -11,8 +19,7 @@ pub(crate) struct Ui {
 
 impl Ui {
     pub(crate) fn new(json: bool) -> Self {
-        let colour = !json && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { json, colour }
+        Self { json, colour: !json && colours(&io::stdout()) }
     }
 
     /// Whether one JSON object a line is wanted.
@@ -28,11 +35,37 @@ impl Ui {
         let _ = out.flush();
     }
 
+    /// Text wrapped by words under an indentation.
+    pub(crate) fn paragraph(self, indent: &str, text: &str, paint: fn(Self, &str) -> String) {
+        let (mut row, mut indent) = (String::new(), indent.to_owned());
+        for word in text.split(' ') {
+            let length = |text: &str| text.chars().count();
+            if !row.is_empty() && length(&indent) + length(&row) + length(word) >= WIDTH {
+                self.line(&format!("{indent}{}", paint(self, &row)));
+                indent = " ".repeat(length(&indent));
+                row.clear();
+            }
+            if !row.is_empty() {
+                row.push(' ');
+            }
+            row.push_str(word);
+        }
+        self.line(&format!("{indent}{}", paint(self, &row)));
+    }
+
+    /// As it is.
+    #[expect(clippy::unused_self, reason = "stands beside the other paints")]
+    pub(crate) fn plain(self, text: &str) -> String {
+        text.to_owned()
+    }
+
     /// Progress for a person: shown while work is going on, gone with the next line.
     pub(crate) fn progress(self, text: &str) {
         if self.colour {
             let mut out = io::stdout().lock();
-            let _ = write!(out, "\r\x1b[2K\x1b[2m… {text}\x1b[0m");
+            // One row at most: what has wrapped cannot be taken back.
+            let short: String = text.chars().take(60).collect();
+            let _ = write!(out, "\r\x1b[2K\x1b[2m… {short}\x1b[0m");
             let _ = out.flush();
         }
     }

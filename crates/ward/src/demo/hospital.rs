@@ -14,7 +14,7 @@ use ward_community::{
     CertificateRequest, KeySpec, ListServer, Operator, OperatorConfig, OperatorDeps, tls_identity,
 };
 use ward_core::crypto::SigningKey;
-use ward_core::{CommunityUri, KeyVault, OrganizationUri, PatientId, Purpose, TenantId};
+use ward_core::{CommunityUri, KeyVault, OrganizationUri, PatientId, Purpose, Rng, TenantId};
 use ward_fhir::ScopeSet;
 use ward_issuer::ServedCommunity;
 use ward_net::client::{Egress, HttpClient};
@@ -30,6 +30,7 @@ use super::{DemoError, doing};
 use crate::cli::{Demo, Sabotage};
 use crate::house::{House, HouseConfig, System, open_or_make_vault, secret};
 use crate::paths::Paths;
+use crate::private;
 use crate::ui::Ui;
 
 /// URI of the demo's trust community.
@@ -86,7 +87,20 @@ impl Hospital {
         let running = sandbox.start(listener).map_err(doing("starting the FHIR server"))?;
 
         let remembered = recall(paths)?;
-        let port = if remembered.port == 0 { options.port } else { remembered.port };
+        let port = match (remembered.port, options.port) {
+            (0, wanted) => wanted.unwrap_or(0),
+            (made_for, None) => made_for,
+            (made_for, Some(wanted)) if made_for == wanted => made_for,
+            (made_for, Some(_)) => {
+                return Err(DemoError {
+                    what: "--port",
+                    why: format!(
+                        "this data directory was made for port {made_for}, which its certificates name; \
+                         leave --port out, or use another --data"
+                    ),
+                });
+            }
+        };
         let listener = listen(port, "Ward (--port)").await?;
         let lists_listener = listen(remembered.lists_port, "the community's lists").await?;
         let local = |l: &TcpListener| {
@@ -94,7 +108,7 @@ impl Hospital {
         };
         let remembered =
             Remembered { port: local(&listener)?, lists_port: local(&lists_listener)? };
-        remember(paths, &remembered)?;
+        remember(paths, &remembered, &*system.rng)?;
         let lists_url = format!("http://127.0.0.1:{}", remembered.lists_port);
         let origin = format!("https://localhost:{}", remembered.port);
 
@@ -126,7 +140,7 @@ impl Hospital {
         let (roster, strangers) = split(&sandbox, options.sabotage);
         let ceiling = match options.sabotage {
             Some(Sabotage::Ceiling) => u32::MAX,
-            _ => u32::try_from(roster.len() / 2).unwrap_or(u32::MAX).clamp(1, 25),
+            _ => u32::try_from(roster.len() / 2).unwrap_or(u32::MAX).clamp(2, 25),
         };
         let (scopes, _) = ScopeSet::parse(SCOPES);
         let upstream_authority = authority(&running.base_url);
@@ -180,6 +194,22 @@ impl Hospital {
         })
     }
 
+    /// Whether there are patients enough to show what the walk shows.
+    pub(crate) fn fit_for_the_walk(&self) -> Result<(), DemoError> {
+        let roster = u32::try_from(self.roster.len()).unwrap_or(u32::MAX);
+        if roster > self.ceiling.min(25) && !self.strangers.is_empty() {
+            return Ok(());
+        }
+        Err(DemoError {
+            what: "--load",
+            why: format!(
+                "{} patients; the walk needs at least 4, with Observations: add bundles, or use \
+                 --no-walk to serve these",
+                self.roster.len() + self.strangers.len()
+            ),
+        })
+    }
+
     /// Says where everything is and how to try it.
     pub(crate) async fn stay(
         &self,
@@ -201,7 +231,6 @@ impl Hospital {
             ui.line(&ready.to_string());
             return Ok(());
         }
-        let bearer = format!("-H \"Authorization: Bearer $(cat {token})\"");
         ui.line("");
         ui.line(&format!("{} {base}", ui.bold("FHIR base    ")));
         ui.line(&format!("{} {}", ui.bold("community    "), self.operator.base_url()));
@@ -215,14 +244,21 @@ impl Hospital {
         ui.line(&format!("{} {}", ui.bold("data         "), self.data_note(ephemeral)));
         ui.line("");
         ui.line(&ui.bold("Try it (the token file is kept fresh while this runs):"));
-        let curl = format!("curl -sS --cacert {ca}");
-        ui.line(&format!("  {curl} {base}/.well-known/udap"));
-        ui.line(&format!("  {curl} {bearer} {base}/Patient/{mine}"));
-        ui.line(&format!(
-            "  {curl} {bearer} \"{base}/Observation?patient=Patient/{mine}&_count=2\""
-        ));
-        ui.line(&format!("  {curl} {bearer} -i {base}/Patient/{other}"));
-        ui.line(&format!("  {curl} {bearer} -i {base}/MedicationRequest"));
+        let curl = format!("curl -sS --cacert '{ca}'");
+        let bearer = format!("-H \"Authorization: Bearer $(cat '{token}')\"");
+        for (expect, command) in [
+            ("200, signed metadata", format!("{curl} '{base}/.well-known/udap'")),
+            ("200, in the roster", format!("{curl} {bearer} '{base}/Patient/{mine}'")),
+            (
+                "200, a search",
+                format!("{curl} {bearer} '{base}/Observation?patient=Patient/{mine}&_count=2'"),
+            ),
+            ("404, not in the roster", format!("{curl} {bearer} -i '{base}/Patient/{other}'")),
+            ("403, beyond the scopes", format!("{curl} {bearer} -i '{base}/MedicationRequest'")),
+        ] {
+            ui.line(&ui.dim(&format!("  # {expect}")));
+            ui.line(&format!("  {command}"));
+        }
         ui.line("");
         ui.line("Ctrl-C ends it.");
         Ok(())
@@ -233,7 +269,7 @@ impl Hospital {
         if ephemeral {
             format!("{dir} (removed at the end; --data DIR keeps it)")
         } else {
-            format!("{dir}; try: ward log show --data {dir}")
+            format!("{dir}; try: cargo run --release -- log show --data '{dir}'")
         }
     }
 
@@ -253,7 +289,8 @@ impl Hospital {
         // The client caches tokens; a fresh one lives its whole life from now on.
         self.care.client.forget(&token);
         let token = self.care.token(&server, &registered).await?;
-        write_private(&paths.token(), token.expose()).map_err(doing("writing the token file"))
+        private::write(&paths.token(), token.expose().as_bytes(), &*self.system.rng)
+            .map_err(doing("the token file"))
     }
 
     pub(crate) async fn close(self) {
@@ -268,16 +305,6 @@ fn first(ids: &[String]) -> &str {
     ids.first().map_or("none", String::as_str)
 }
 
-fn write_private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let next = path.with_extension("new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-    file.write_all(text.as_bytes())?;
-    fs::rename(next, path)
-}
-
 /// `host:port` of a URL that has both.
 fn authority(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -288,7 +315,8 @@ async fn listen(port: u16, what: &'static str) -> Result<TcpListener, DemoError>
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| DemoError {
         what,
         why: format!(
-            "port {port} of 127.0.0.1: {error}; end what uses it, or choose another port or data directory"
+            "port {port} of 127.0.0.1: {error}; end what uses it (another ward on the same --data?), \
+             or use another --data"
         ),
     })
 }
@@ -301,9 +329,9 @@ fn recall(paths: &Paths) -> Result<Remembered, DemoError> {
     }
 }
 
-fn remember(paths: &Paths, remembered: &Remembered) -> Result<(), DemoError> {
+fn remember(paths: &Paths, remembered: &Remembered, rng: &dyn Rng) -> Result<(), DemoError> {
     let json = serde_json::to_string(remembered).map_err(doing("writing demo.json"))?;
-    write_private(&paths.demo(), &json).map_err(doing("writing demo.json"))
+    private::write(&paths.demo(), json.as_bytes(), rng).map_err(doing("demo.json"))
 }
 
 /// The community is another organisation: its own vault, its own log.
@@ -314,7 +342,7 @@ async fn open_community(
 ) -> Result<(Arc<Operator>, Arc<Log>), DemoError> {
     const SEED_NAME: &str = "log/signing-seed";
     let dir = paths.community();
-    super::make_private(&dir).map_err(doing("making the community's directory"))?;
+    private::directory(&dir).map_err(doing("the community's directory"))?;
     let vault = open_or_make_vault(&dir.join("vault"), &dir.join("vault.key"), system)
         .map_err(doing("opening the community's vault"))?;
     let seed = secret(&vault, SEED_NAME, system).map_err(doing("reading the community's key"))?;

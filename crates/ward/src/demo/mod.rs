@@ -12,11 +12,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::Demo;
-use crate::house::system;
+use crate::house::{System, system};
 use crate::paths::Paths;
+use crate::private;
 use crate::ui::{self, Ui};
 use hospital::Hospital;
 use report::Report;
+
+/// Status after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 /// Why the demo could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +50,9 @@ impl DataDir {
             let name = format!("ward-demo-{:016x}", system.rng.next_u64());
             (std::env::temp_dir().join(name), true)
         };
-        make_private(&path).map_err(doing("making the data directory"))?;
+        private::directory(&path).map_err(doing("the data directory"))?;
+        // Links that are pasted elsewhere must name the same place.
+        let path = path.canonicalize().map_err(doing("the data directory"))?;
         Ok(Self { path, ephemeral })
     }
 }
@@ -59,12 +65,6 @@ impl Drop for DataDir {
     }
 }
 
-/// Makes a directory for its owner only; leaves an existing one as it is.
-fn make_private(path: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 pub(crate) async fn run(options: &Demo) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let ui = Ui::new(options.json);
     let data = DataDir::choose(options.data.as_ref())?;
@@ -73,32 +73,49 @@ pub(crate) async fn run(options: &Demo) -> Result<ExitCode, Box<dyn std::error::
     if !ui.json() {
         ui.line(&ui.bold("Ward: a sample hospital on loopback"));
     }
+    // From here on Ctrl-C ends in good order, so that nothing is left behind in a temporary place.
+    tokio::select! {
+        ended = live(options, ui, &paths, &system, data.ephemeral) => ended,
+        interrupted = interrupted() => {
+            interrupted?;
+            ui.clear();
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+    }
+}
+
+/// Raises the hospital, walks, stays up, and closes.
+async fn live(
+    options: &Demo,
+    ui: Ui,
+    paths: &Paths,
+    system: &System,
+    ephemeral: bool,
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let started = system.clock.now();
     ui.progress("raising community, FHIR server and Ward");
-    let mut hospital = Hospital::open(options, &paths, &system).await?;
+    let hospital = Hospital::open(options, paths, system).await?;
     ui.clear();
 
     let mut report = Report::new(ui);
     if !options.no_walk {
-        walk::walk(&mut hospital, &mut report, started).await;
+        hospital.fit_for_the_walk()?;
+        walk::walk(&hospital, &mut report, started).await;
         report.summary(system.clock.now().since(started));
     }
-    if options.exit {
-        let ok = report.ok();
-        hospital.close().await;
-        return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    }
-    hospital.stay(ui, &paths, data.ephemeral).await?;
-    tokio::select! {
-        () = hospital.keep_token_fresh(&paths) => {}
-        interrupted = interrupted() => interrupted?,
-    }
-    if !ui.json() {
-        ui.line("\nclosing");
+    if !options.exit {
+        hospital.stay(ui, paths, ephemeral).await?;
+        tokio::select! {
+            () = hospital.keep_token_fresh(paths) => {}
+            interrupted = interrupted() => interrupted?,
+        }
+        if !ui.json() {
+            ui.line(if ephemeral { "\nclosing; the temporary data goes too" } else { "\nclosing" });
+        }
     }
     let ok = report.ok();
     hospital.close().await;
-    if !ok {
+    if !ok && !options.exit {
         ui::error("a step of the walk had an unexpected outcome");
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })

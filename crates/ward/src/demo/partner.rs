@@ -17,6 +17,7 @@ use ward_trust::SigningIdentity;
 
 use super::{DemoError, doing};
 use crate::house::{System, open_or_make_vault};
+use crate::private;
 
 /// The partner's organisation, as it names itself in `hl7-b2b`.
 pub(crate) const ORGANIZATION: &str = "https://partner.example/organization";
@@ -53,7 +54,7 @@ impl Partner {
         operator: Arc<Operator>,
         system: &System,
     ) -> Result<Self, DemoError> {
-        super::make_private(dir).map_err(doing("making the partner's directory"))?;
+        private::directory(dir).map_err(doing("the partner's directory"))?;
         let vault = open_or_make_vault(&dir.join("vault"), &dir.join("vault.key"), system)
             .map_err(doing("opening the partner's vault"))?;
         let lists = RevocationLists::new(http.clone(), system.clock.clone(), system.limits.clone());

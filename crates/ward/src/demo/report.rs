@@ -51,16 +51,13 @@ impl Report {
         } else {
             let mark = if step.ok { self.ui.good("✓") } else { self.ui.bad("✗") };
             let number = self.steps.len() + 1;
-            self.ui.line(&format!(
-                "{mark} {number:>2} {}: {} {} {} {}",
-                self.ui.bold(step.name),
-                step.tried,
-                self.ui.dim("→"),
-                step.got,
-                self.ui.dim(&format!("— {}", step.why)),
-            ));
-            if !step.ok {
-                self.ui.line(&format!("     {} {}", self.ui.bad("expected:"), step.expected));
+            self.ui.line(&format!("{mark} {number:>2} {}", self.ui.bold(step.name)));
+            self.ui.paragraph("     tried: ", &step.tried, Ui::plain);
+            self.ui.paragraph("     got:   ", &step.got, if step.ok { Ui::plain } else { Ui::bad });
+            if step.ok {
+                self.ui.paragraph("     why:   ", step.why, Ui::dim);
+            } else {
+                self.ui.paragraph("     expected: ", &step.expected, Ui::plain);
             }
         }
         self.steps.push(step);

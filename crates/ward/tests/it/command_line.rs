@@ -120,7 +120,10 @@ fn a_kept_log_is_shown_proven_and_verified() {
     let again = ward(&["demo", "--exit", "--json", "--data", data]);
     assert_eq!(failed(&again), BTreeSet::new());
     let registration = &steps(&again)[2];
-    assert!(registration["got"].as_str().unwrap().starts_with("Modified"), "{registration}");
+    assert!(
+        registration["got"].as_str().unwrap().starts_with("200 registered again"),
+        "{registration}"
+    );
     let verified = ward(&["log", "verify", "--data", data, "--checkpoint", kept]);
     assert!(verified.status.success());
 
@@ -130,6 +133,29 @@ fn a_kept_log_is_shown_proven_and_verified() {
     assert_eq!(ward(&["demo", "--exit", "--json", "--data", other]).status.code(), Some(0));
     let foreign = ward(&["log", "verify", "--data", other, "--checkpoint", kept]);
     assert_eq!(foreign.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&foreign.stderr).into_owned();
+    assert!(said.contains("a checkpoint of another log"), "{said}");
+
+    // One byte altered, and a log cut back: noticed by `verify`, and `show` does not pretend.
+    let segment = std::fs::read_dir(format!("{data}/log/segments"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .max()
+        .unwrap();
+    let whole = std::fs::read(&segment).unwrap();
+    let mut altered = whole.clone();
+    altered[whole.len() / 3] ^= 1;
+    for damaged in [&altered[..], &whole[..whole.len() / 3]] {
+        std::fs::write(&segment, damaged).unwrap();
+        let verified = ward(&["log", "verify", "--data", data, "--checkpoint", kept]);
+        let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+        assert_eq!(verified.status.code(), Some(3), "{said}");
+        assert!(said.contains("NOT the log that was written") && said.contains("entr"), "{said}");
+        let shown = ward(&["log", "show", "--data", data]);
+        assert_eq!(shown.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&shown.stderr).into_owned();
+        assert!(said.contains("are signed, only"), "{said}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The attack from within: a partner's application reads everything that it may.
 
 use ward_core::EventKind;
+use ward_store::IncidentStatus;
 
 use super::{DemoError, Found, Hospital, doing};
 
@@ -30,19 +31,27 @@ pub(super) async fn scrape(h: &Hospital) -> Result<Found, DemoError> {
         }
     }
     let (Some(crossed), Some(stopped)) = (crossed, stopped) else {
-        return Ok(Found::new(false, format!("{released} records left and nobody stopped it")));
+        return Ok(Found::new(false, format!("{released} records released and nobody stopped it")));
     };
     let elapsed = stopped.since(crossed).as_millis();
     let incident = incident_of(h, token_grant(h)?).await?;
     Ok(Found::new(
         incident.is_some(),
         format!(
-            "{released} records left, then 401; {elapsed} ms from the record over the ceiling to the refusal"
+            "{released} records released, then 401; {elapsed} ms from the one over the ceiling to the refusal"
         ),
     )
     .fact("released", released)
     .fact("contained_millis", u64::try_from(elapsed).unwrap_or(u64::MAX))
     .detail(incident.unwrap_or_default()))
+}
+
+const fn state(status: IncidentStatus) -> &'static str {
+    match status {
+        IncidentStatus::Open => "open",
+        IncidentStatus::Contained => "contained",
+        IncidentStatus::Closed => "closed",
+    }
 }
 
 /// The grant of the newest finding in the log.
@@ -71,8 +80,10 @@ async fn incident_of(
             .map_err(doing("reading incidents"))?;
         if let Some(incident) = incidents.iter().find(|i| i.grant == grant && grant.is_some()) {
             return Ok(Some(format!(
-                "incident {}: {} ({:?})",
-                incident.id, incident.summary, incident.status
+                "incident {}: {}; {}",
+                incident.id,
+                incident.summary,
+                state(incident.status)
             )));
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

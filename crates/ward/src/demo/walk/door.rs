@@ -1,7 +1,7 @@
 //! Steps at the door: from discovery to the request that is smuggled.
 
 use serde_json::Value;
-use ward_client::ClientError;
+use ward_client::{ClientError, Standing};
 use ward_community::Reason;
 use ward_core::Purpose;
 
@@ -44,7 +44,7 @@ pub(super) async fn registration(h: &Hospital, carried: &mut Carried) -> Result<
         h.care.client.register(carried.server()?, &request).await.map_err(doing("registration"))?;
     let found = Found::new(
         registered.scope == SCOPE,
-        format!("{:?}, client_id {}", registered.standing, registered.client_id),
+        format!("{}, client_id {}", standing(registered.standing), registered.client_id),
     )
     .fact("client_id", registered.client_id.as_str())
     .fact("scope", registered.scope.as_str());
@@ -82,7 +82,8 @@ pub(super) async fn read(
 
 pub(super) async fn search(h: &Hospital, carried: &Carried) -> Result<Found, DemoError> {
     let token = carried.token()?;
-    let answer = h.care.ask(&h.fhir_base, "/Observation?_count=50", token).await?;
+    let count = h.ceiling.min(21) - 1;
+    let answer = h.care.ask(&h.fhir_base, &format!("/Observation?_count={count}"), token).await?;
     let bundle = answer.json();
     let empty = Vec::new();
     let entries = bundle.get("entry").and_then(Value::as_array).unwrap_or(&empty);
@@ -199,6 +200,15 @@ pub(super) async fn smuggled(
     Ok(Found::new(answer.status == 400, format!("{} {}", answer.status, words(&answer)))
         .fact("status", answer.status))
 }
+/// How the server took a registration, in words.
+const fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::New => "201 registered",
+        Standing::Modified => "200 registered again",
+        Standing::Cancelled => "200 cancelled",
+    }
+}
+
 /// The diagnostics of an OperationOutcome.
 fn words(answer: &Answer) -> String {
     let outcome = answer.json();
