@@ -77,6 +77,9 @@ own_id!(/** One incident. */ IncidentId, "incident id");
 own_id!(/** One exchange with a caller; sent back as `X-Correlation-Id`. */ CorrelationId, "correlation id");
 own_id!(/** One node, and the origin of its log. */ NodeId, "node id");
 
+own_id!(/** One operator; names the key that is presented. */ OperatorId, "operator id");
+own_id!(/** One act that waits for a second person. */ ApprovalId, "approval id");
+
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
         $(#[$doc])*
@@ -133,6 +136,21 @@ word!(
         (1..=32).contains(&text.len())
             && !text.starts_with('-')
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    }
+);
+
+word!(
+    /// Ward's own name for an operator, as it stands in the log: 1 to 32 of `a-z 0-9 - .`, starting with
+    /// a letter. No personal name needed. `ward-…` is Ward itself and nobody else.
+    OperatorName,
+    "operator name (1 to 32 of a-z 0-9 - . starting with a letter; not `ward-`)",
+    |text| {
+        (1..=32).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && !text.starts_with("ward-")
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
     }
 );
 

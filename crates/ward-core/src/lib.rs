@@ -24,8 +24,9 @@ pub use event::{
 };
 pub use follow::{Follower, History};
 pub use id::{
-    ClientId, ClientUri, CommunityUri, CorrelationId, FhirVersion, GrantId, IdError, IncidentId,
-    NodeId, OrganizationUri, PatientId, TenantId, Thumbprint, TokenId,
+    ApprovalId, ClientId, ClientUri, CommunityUri, CorrelationId, FhirVersion, GrantId, IdError,
+    IncidentId, NodeId, OperatorId, OperatorName, OrganizationUri, PatientId, TenantId, Thumbprint,
+    TokenId,
 };
 pub use limits::Limits;
 pub use purpose::Purpose;

@@ -124,15 +124,18 @@ async fn respond(
     }
     let response = match as_http1(request) {
         Ok(request) => answer(shared, request, peer).await,
-        Err(response) => response,
+        Err((status, why)) => text(status, why),
     };
     response.map(|body| Counted { body, under_way }.boxed())
 }
 
+/// An answer that needs no handler.
+type Refused = (StatusCode, &'static str);
+
 /// The form that the rooms know: `Host` from `:authority` and a target in origin form, so that there is
 /// one spelling of who is asked. A `Host` that says otherwise is refused (RFC 9113 §8.3.1).
-fn as_http1(mut request: Request<Incoming>) -> Result<Request<Incoming>, Response<Body>> {
-    let bad = || text(StatusCode::BAD_REQUEST, "Host and :authority differ\n");
+fn as_http1(mut request: Request<Incoming>) -> Result<Request<Incoming>, Refused> {
+    let bad = || (StatusCode::BAD_REQUEST, "Host and :authority differ\n");
     if let Some(authority) = request.uri().authority() {
         let value = HeaderValue::from_str(authority.as_str()).map_err(|_| bad())?;
         let mut hosts = request.headers().get_all(HOST).iter();
@@ -145,7 +148,7 @@ fn as_http1(mut request: Request<Incoming>) -> Result<Request<Incoming>, Respons
     let target = request.uri().path_and_query().cloned();
     // `CONNECT` has no target; Ward is no tunnel.
     let target: PathAndQuery =
-        target.ok_or_else(|| text(StatusCode::METHOD_NOT_ALLOWED, "a request has a target\n"))?;
+        target.ok_or((StatusCode::METHOD_NOT_ALLOWED, "a request has a target\n"))?;
     *request.uri_mut() = Uri::from(target);
     Ok(request)
 }

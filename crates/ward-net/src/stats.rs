@@ -106,8 +106,9 @@ impl ServerStats {
         let Some(latency) = self.classes.get(class) else { return };
         let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         // A time of 1.2 ms is above the bound of 1 ms.
-        let over =
-            |bound: u64| millis > bound || (millis == bound && took.subsec_nanos() % 1_000_000 > 0);
+        let over = |bound: u64| {
+            millis > bound || (millis == bound && !took.subsec_nanos().is_multiple_of(1_000_000))
+        };
         let at = LATENCY_BOUNDS_MS.iter().take_while(|bound| over(**bound)).count();
         if let Some(bucket) = latency.buckets.get(at) {
             add(bucket);

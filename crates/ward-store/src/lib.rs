@@ -21,7 +21,7 @@ pub mod vault;
 
 pub use error::StoreError;
 pub use repo::{
-    Epochs, Expected, Grants, Incident, IncidentStatus, Incidents, Registration, Registrations,
-    Replays, Repositories, RosterRow, Rosters,
+    Approval, Epochs, Expected, Grants, Incident, IncidentStatus, Incidents, OperatorRecord,
+    Operators, Probe, Registration, Registrations, Replays, Repositories, RosterRow, Rosters,
 };
 pub use sqlite::{Snapshot, Store, check_snapshot};

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use ward_core::{
-    BoxFuture, ClientId, ClientUri, CommunityUri, Event, GrantId, IncidentId, OrganizationUri,
-    Outbox, OutboxSeq, PatientId, Purpose, TenantId, Thumbprint, Timestamp,
+    ApprovalId, BoxFuture, ClientId, ClientUri, CommunityUri, Event, GrantId, IncidentId,
+    OperatorId, OperatorName, OrganizationUri, Outbox, OutboxSeq, PatientId, Purpose, TenantId,
+    Thumbprint, Timestamp,
 };
 use ward_policy::{Grant, Roster, Subject};
 
@@ -167,7 +168,7 @@ pub trait Replays: Send + Sync {
 }
 
 /// A patient attributed to an organisation, and for which purposes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RosterRow {
     /// The patient.
     pub patient: PatientId,
@@ -255,6 +256,109 @@ pub trait Incidents: Send + Sync {
     fn list<'a>(&'a self, tenant: &'a TenantId, limit: usize) -> Kept<'a, Vec<Incident>>;
 }
 
+/// One operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorRecord {
+    /// Its id, the part of its key that is no secret.
+    pub id: OperatorId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name in the log; unique within the tenant.
+    pub name: OperatorName,
+    /// What it may do, in the words of `ward-admin`.
+    pub role: String,
+    /// SHA-256 of its key, hexadecimal. Keys are 256 random bits, so nothing slower is needed.
+    pub key_hash: String,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// An act that waits for a second person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Its id.
+    pub id: ApprovalId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Who asked for it.
+    pub requested_by: OperatorId,
+    /// That operator's name.
+    pub requested_by_name: OperatorName,
+    /// When.
+    pub requested: Timestamp,
+    /// Until when it can be approved.
+    pub expires: Timestamp,
+    /// The act, as JSON of `ward-admin`.
+    pub act: String,
+    /// What hung on it when it was asked for, as JSON of `ward-admin`.
+    pub what_if: String,
+}
+
+/// Operators, the code that makes the first one, and acts that wait for a second person.
+pub trait Operators: Send + Sync {
+    /// All operators of the tenant, by id; at most 1000.
+    fn list<'a>(&'a self, tenant: &'a TenantId) -> Kept<'a, Vec<OperatorRecord>>;
+
+    /// The operator with this id.
+    fn get<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        operator: OperatorId,
+    ) -> Kept<'a, Option<OperatorRecord>>;
+
+    /// Keeps a new operator. An id or name that exists is a [`StoreError::Conflict`].
+    fn add(&self, operator: OperatorRecord, event: Event) -> Kept<'_, OutboxSeq>;
+
+    /// Removes the operator. One that is not there is a [`StoreError::Conflict`].
+    fn remove<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        operator: OperatorId,
+        event: Event,
+    ) -> Kept<'a, OutboxSeq>;
+
+    /// Keeps the hash of a bootstrap code in place of an earlier one. [`StoreError::Conflict`] once there
+    /// is an operator.
+    fn offer<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        hash: [u8; 32],
+        expires: Timestamp,
+        event: Event,
+    ) -> Kept<'a, OutboxSeq>;
+
+    /// Uses the bootstrap code: makes the first operator. [`StoreError::Conflict`] if there is no such
+    /// code, it expired, it was used, or there is an operator.
+    fn claim(
+        &self,
+        hash: [u8; 32],
+        now: Timestamp,
+        first: OperatorRecord,
+        event: Event,
+    ) -> Kept<'_, OutboxSeq>;
+
+    /// Keeps an act that waits for a second person, and forgets those that expired before it was asked for.
+    fn propose(&self, approval: Approval, event: Event) -> Kept<'_, OutboxSeq>;
+
+    /// The acts that wait, unexpired at `now`, oldest first; at most 1000.
+    fn waiting<'a>(&'a self, tenant: &'a TenantId, now: Timestamp) -> Kept<'a, Vec<Approval>>;
+
+    /// Takes the act out, so that it is done at most once. [`StoreError::Conflict`] if it is not there any
+    /// more.
+    fn take<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        approval: ApprovalId,
+        event: Event,
+    ) -> Kept<'a, OutboxSeq>;
+}
+
+/// Whether the store works.
+pub trait Probe: Send + Sync {
+    /// Writes, durably, what nobody reads. Returns when it is durable.
+    fn writable(&self) -> Kept<'_, ()>;
+}
+
 /// All repositories of one store, to hand out one by one.
 #[derive(Clone)]
 pub struct Repositories {
@@ -272,4 +376,8 @@ pub struct Repositories {
     pub incidents: Arc<dyn Incidents>,
     /// Events of state changes that wait for the log.
     pub outbox: Arc<dyn Outbox>,
+    /// Operators.
+    pub operators: Arc<dyn Operators>,
+    /// Whether the store works.
+    pub probe: Arc<dyn Probe>,
 }

@@ -21,11 +21,18 @@ pub(super) struct Migration {
 }
 
 /// All steps, in order.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "0001_first_light",
-    script: include_str!("../../migrations/0001_first_light.sql"),
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "0001_first_light",
+        script: include_str!("../../migrations/0001_first_light.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "0002_operators",
+        script: include_str!("../../migrations/0002_operators.sql"),
+    },
+];
 
 /// Brings the schema to the newest of `migrations`.
 pub(super) fn run(

@@ -8,6 +8,7 @@ mod epochs;
 mod grants;
 mod incidents;
 mod migrate;
+mod operators;
 mod outbox;
 mod registrations;
 mod replays;
@@ -113,6 +114,8 @@ impl Store {
             rosters: self.clone(),
             incidents: self.clone(),
             outbox: self.clone(),
+            operators: self.clone(),
+            probe: self.clone(),
         }
     }
 

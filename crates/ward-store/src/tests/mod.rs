@@ -1,6 +1,7 @@
 //! The repositories on SQLite: the common suite, and what only a store in files can get wrong.
 
 mod kill;
+mod operators;
 mod snapshot;
 
 use std::fs;
