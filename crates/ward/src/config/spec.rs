@@ -1,0 +1,382 @@
+//! What `ward.toml` may say, as one table: it drives the errors that name the nearest right key, the
+//! JSON schema and the reference; tests hold it to the structures that `serde` reads.
+
+/// What a value is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// Any text.
+    Text,
+    /// A path; relative ones start at the directory of the configuration file.
+    Path,
+    /// `address:port` to listen on.
+    Address,
+    /// true or false.
+    Flag,
+    /// A whole number.
+    Count {
+        /// Least.
+        min: u64,
+        /// Most.
+        max: u64,
+    },
+    /// Bytes.
+    Size {
+        /// Least, bytes.
+        min: u64,
+        /// Most, bytes.
+        max: u64,
+    },
+    /// A duration.
+    Span {
+        /// Least, milliseconds.
+        min: u64,
+        /// Most, milliseconds.
+        max: u64,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A list.
+    List(&'static Self),
+    /// A table.
+    Table(&'static Section),
+    /// `[[name]]`: any number of tables.
+    Tables(&'static Section),
+    /// A table whose keys are free, or one of these.
+    Map(Option<&'static [&'static str]>, &'static Self),
+}
+
+impl Kind {
+    /// What a person should write.
+    pub(crate) fn expects(&self) -> String {
+        match self {
+            Self::Text => "text in quotes".to_owned(),
+            Self::Path => "a path in quotes".to_owned(),
+            Self::Address => "an address and port in quotes, as \"0.0.0.0:443\"".to_owned(),
+            Self::Flag => "true or false".to_owned(),
+            Self::Count { .. } => "a whole number".to_owned(),
+            Self::Size { .. } => "a size, as \"64KiB\" or a number of bytes".to_owned(),
+            Self::Span { .. } => {
+                "a duration with its unit, as \"10s\", \"5m\" or \"1h\"".to_owned()
+            }
+            Self::Choice(words) => format!("one of {}", quoted(words)),
+            Self::List(item) => format!("a list, each item {}", item.expects()),
+            Self::Table(_) | Self::Map(..) => "a table".to_owned(),
+            Self::Tables(_) => "a list of tables, written with [[double brackets]]".to_owned(),
+        }
+    }
+}
+
+/// Words in backquotes.
+pub(crate) fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a key must be there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Need {
+    /// It must.
+    Required,
+    /// It need not, and means this then (as TOML).
+    Default(&'static str),
+    /// It need not, and means nothing then.
+    Optional,
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) need: Need,
+    pub(crate) doc: &'static str,
+}
+
+/// One table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Section {
+    pub(crate) doc: &'static str,
+    pub(crate) fields: &'static [Field],
+}
+
+const fn field(name: &'static str, kind: Kind, need: Need, doc: &'static str) -> Field {
+    Field { name, kind, need, doc }
+}
+
+use Need::{Default, Optional, Required};
+
+/// Codes of the purposes of use.
+pub(crate) const PURPOSES: &[&str] = &["TREAT", "HPAYMT", "HOPERAT", "PUBHLTH", "HRESCH", "PATRQT"];
+const MODES: &[&str] = &["observe", "enforce"];
+const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+const DAY: u64 = 86_400_000;
+
+static LISTEN: Section = Section {
+    doc: "Where Ward listens, and under which name partners know it.",
+    fields: &[
+        field("address", Kind::Address, Required, "Address and port of this machine."),
+        field(
+            "origin",
+            Kind::Text,
+            Required,
+            "The public origin that partners use: https://host or https://host:port. Every URL that Ward publishes begins with it; the Host header never decides.",
+        ),
+        field(
+            "certificate",
+            Kind::Path,
+            Required,
+            "TLS certificate chain, PEM, leaf first: web PKI, not the community's. Renewed files are taken up without a restart.",
+        ),
+        field(
+            "key",
+            Kind::Path,
+            Required,
+            "Its private key, PEM, PKCS#8, readable by Ward's account only.",
+        ),
+        field(
+            "tls12",
+            Kind::Flag,
+            Default("false"),
+            "Speak TLS 1.2 as well as 1.3, for partners that cannot do better.",
+        ),
+    ],
+};
+static UPSTREAM: Section = Section {
+    doc: "The FHIR R4 server behind Ward. Nothing else should be able to reach it.",
+    fields: &[
+        field(
+            "base",
+            Kind::Text,
+            Required,
+            "Its FHIR base, http or https. Paging links that it hands out must begin with it.",
+        ),
+        field(
+            "allow_private",
+            Kind::Flag,
+            Default("false"),
+            "Set it if the server has a private or loopback address; Ward calls no such address without.",
+        ),
+        field(
+            "ca",
+            Kind::Path,
+            Optional,
+            "PEM of the authorities that its TLS certificate may come from; without it those of the system.",
+        ),
+        field(
+            "authorization_file",
+            Kind::Path,
+            Optional,
+            "A file that holds the value of the Authorization header to send to it (\"Bearer …\" or \"Basic …\"), readable by Ward's account only.",
+        ),
+    ],
+};
+static COMMUNITY: Section = Section {
+    doc: "A trust community whose members may register. Repeat the table for each.",
+    fields: &[
+        field("uri", Kind::Text, Required, "Its URI, exactly as the community writes it."),
+        field(
+            "anchors",
+            Kind::Path,
+            Required,
+            "PEM of its root certificates. Members are believed through a path to one of these.",
+        ),
+        field(
+            "intermediates",
+            Kind::Path,
+            Optional,
+            "PEM of issuing authorities that members forget to send.",
+        ),
+        field(
+            "certificate",
+            Kind::Path,
+            Required,
+            "The certificate that the community issued to this server, PEM, leaf first, without the root. One of its SAN URIs is <origin>/default/fhir.",
+        ),
+        field(
+            "key",
+            Kind::Path,
+            Required,
+            "Its private key: RSA from 2048 bits, PEM, PKCS#8, readable by Ward's account only.",
+        ),
+        field(
+            "purposes",
+            Kind::List(&Kind::Choice(PURPOSES)),
+            Default("[\"TREAT\"]"),
+            "Purposes of use that its members may assert.",
+        ),
+        field(
+            "organization_schemes",
+            Kind::List(&Kind::Text),
+            Default("[\"urn:oid:\", \"https:\"]"),
+            "What an organization_id may begin with.",
+        ),
+        field(
+            "revocation_grace",
+            Kind::Span { min: 0, max: 7 * DAY },
+            Default("\"24h\""),
+            "How long registered clients go on when no newer revocation list can be had. \"0s\": not at all.",
+        ),
+        field(
+            "stu1",
+            Kind::Flag,
+            Default("false"),
+            "Its members follow the first edition of the guide (STU 1.0.0), in which scope is optional.",
+        ),
+        field(
+            "policies",
+            Kind::List(&Kind::Text),
+            Default("[]"),
+            "Certificate policy OIDs of which a member must carry one. Needed if two communities share a root.",
+        ),
+        field(
+            "uri_prefixes",
+            Kind::List(&Kind::Text),
+            Default("[]"),
+            "Prefixes of which every URI of a member's certificate must have one.",
+        ),
+        field(
+            "require_revocation",
+            Kind::Flag,
+            Default("true"),
+            "Demand a current revocation list for every certificate. Set false only for a community that publishes none.",
+        ),
+        field(
+            "allow_private",
+            Kind::List(&Kind::Text),
+            Default("[]"),
+            "host:port of servers of its revocation lists that have private addresses.",
+        ),
+    ],
+};
+static SCOPES: Section = Section {
+    doc: "What partners can be granted.",
+    fields: &[field(
+        "supported",
+        Kind::List(&Kind::Text),
+        Required,
+        "SMART system scopes, as \"system/Patient.rs\". Nothing beyond these is granted.",
+    )],
+};
+const PATIENTS: Kind = Kind::Count { min: 1, max: 4_294_967_295 };
+const WINDOW: Kind = Kind::Span { min: 60_000, max: 30 * DAY };
+static CEILING: Section = Section {
+    doc: "The ceiling for one purpose of use.",
+    fields: &[
+        field("patients", PATIENTS, Required, "Distinct patients."),
+        field("window", WINDOW, Required, "Within how long."),
+    ],
+};
+static DETECTION: Section = Section {
+    doc: "What is normal. A client that touches more distinct patients for one purpose loses its grant.",
+    fields: &[
+        field(
+            "patients",
+            PATIENTS,
+            Default("500"),
+            "Distinct patients of one client for one purpose.",
+        ),
+        field("window", WINDOW, Default("\"1h\""), "Within how long."),
+        field(
+            "purposes",
+            Kind::Map(Some(PURPOSES), &Kind::Table(&CEILING)),
+            Optional,
+            "Another ceiling for one purpose, as [detection.purposes.HRESCH].",
+        ),
+    ],
+};
+static ADMIN: Section = Section {
+    doc: "Health, metrics and operators' commands; never for partners.",
+    fields: &[field(
+        "address",
+        Kind::Address,
+        Default("\"127.0.0.1:8444\""),
+        "Where it listens. Keep it on loopback or a management network.",
+    )],
+};
+static KEYS: Section = Section {
+    doc: "What opens the vault of Ward's keys. One of the two; back it up apart from the data.",
+    fields: &[
+        field(
+            "key_file",
+            Kind::Path,
+            Optional,
+            "A file of 32 random octets; `ward init` makes it.",
+        ),
+        field(
+            "passphrase_file",
+            Kind::Path,
+            Optional,
+            "A file that holds a passphrase; a trailing line break does not count.",
+        ),
+    ],
+};
+static DIAGNOSTICS: Section = Section {
+    doc: "What Ward says on standard error. It never holds patients' data or secrets.",
+    fields: &[
+        field(
+            "format",
+            Kind::Choice(&["text", "json"]),
+            Default("\"text\""),
+            "Lines for people or one JSON object a line.",
+        ),
+        field("level", Kind::Choice(LEVELS), Default("\"info\""), "How much."),
+    ],
+};
+static OBSERVE: Section = Section {
+    doc: "Where a client or a rule differs from `mode`.",
+    fields: &[
+        field(
+            "clients",
+            Kind::Map(None, &Kind::Choice(MODES)),
+            Optional,
+            "By client id, as \"0190…\" = \"enforce\".",
+        ),
+        field(
+            "rules",
+            Kind::Map(None, &Kind::Choice(MODES)),
+            Optional,
+            "By id of the rule, as ROSTER = \"enforce\".",
+        ),
+    ],
+};
+
+/// The whole file.
+pub(crate) static ROOT: Section = Section {
+    doc: "Configuration of Ward (`ward.toml`). Relative paths start at the directory of the file.",
+    fields: &[
+        field(
+            "mode",
+            Kind::Choice(MODES),
+            Required,
+            "observe: decide and log, block nothing. enforce: block what the rules refuse.",
+        ),
+        field(
+            "data",
+            Kind::Path,
+            Default("\"data\""),
+            "Directory of Ward's state: vault, store and log. On a local disk.",
+        ),
+        field("listen", Kind::Table(&LISTEN), Required, LISTEN.doc),
+        field("upstream", Kind::Table(&UPSTREAM), Required, UPSTREAM.doc),
+        field("community", Kind::Tables(&COMMUNITY), Required, COMMUNITY.doc),
+        field("scopes", Kind::Table(&SCOPES), Required, SCOPES.doc),
+        field("detection", Kind::Table(&DETECTION), Optional, DETECTION.doc),
+        field("admin", Kind::Table(&ADMIN), Optional, ADMIN.doc),
+        field("keys", Kind::Table(&KEYS), Required, KEYS.doc),
+        field("diagnostics", Kind::Table(&DIAGNOSTICS), Optional, DIAGNOSTICS.doc),
+        field("observe", Kind::Table(&OBSERVE), Optional, OBSERVE.doc),
+        field("limits", Kind::Table(&super::limits::SECTION), Optional, super::limits::SECTION.doc),
+    ],
+};
+
+/// Where a key of this name stands, as `listen.certificate`, other than in `besides`.
+pub(crate) fn places(name: &str, besides: &Section) -> Vec<String> {
+    let tables = ROOT.fields.iter().filter_map(|field| match field.kind {
+        Kind::Table(section) | Kind::Tables(section) => Some((field.name, section)),
+        _ => None,
+    });
+    tables
+        .filter(|(_, section)| !std::ptr::eq(*section, besides))
+        .filter(|(_, section)| section.fields.iter().any(|field| field.name == name))
+        .map(|(table, _)| format!("{table}.{name}"))
+        .collect()
+}
