@@ -6,6 +6,7 @@
 //! Redirects are never followed; a token is only ever sent to the FHIR base that it was issued for.
 
 mod call;
+pub mod checks;
 mod discovery;
 mod error;
 mod registration;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use ward_core::{Clock, Limits, Rng, Thumbprint, crypto};
 use ward_trust::{Community, SigningIdentity};
 
+pub use discovery::Discovery;
 pub use error::{ClientError, Origin};
 pub use registration::{Registered, RegistrationGrant, RegistrationRequest, Standing};
 pub use token::Token;

@@ -36,6 +36,23 @@ pub struct Token {
 }
 
 impl Token {
+    /// A token that was kept from an earlier run, for the base that it was issued for. Refused: what does
+    /// not fit into a header.
+    pub fn kept(
+        base: &str,
+        value: Secret<String>,
+        scope: &str,
+        expires: Timestamp,
+    ) -> Result<Self, ClientError> {
+        if !is_token(value.expose()) {
+            return Err(ClientError::Local {
+                what: "a token has 1 to 16384 of the characters that fit into a header",
+                rule: "TOK-17",
+            });
+        }
+        Ok(Self { base: base.to_owned(), value, scope: scope.to_owned(), expires })
+    }
+
     /// The granted scopes.
     pub fn scope(&self) -> &str {
         &self.scope
@@ -196,13 +213,8 @@ impl PartnerClient {
         if !bearer {
             return answer("token_type is not Bearer", "M24");
         }
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
         let value = match members.remove("access_token") {
-            Some(Value::String(value))
-                if (1..=MAX_CHARS).contains(&value.len()) && value.bytes().all(legal) =>
-            {
-                Secret::new(value)
-            }
+            Some(Value::String(value)) if is_token(&value) => Secret::new(value),
             _ => return answer("it has no access_token that fits into a header", "TOK-17"),
         };
         // Without `expires_in` the token may end at any time: used, but not again.
@@ -215,4 +227,10 @@ impl PartnerClient {
             expires: now.plus(Duration::from_secs(life)),
         })
     }
+}
+
+/// `b64token` of RFC 6750 §2.1, bounded.
+fn is_token(value: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+    (1..=MAX_CHARS).contains(&value.len()) && value.bytes().all(legal)
 }

@@ -10,6 +10,7 @@ use ward_core::{ClientUri, OrganizationUri, Purpose};
 use ward_net::client::FetchError;
 use ward_trust::Jws;
 
+use crate::checks::{self, Verdict};
 use crate::{ClientError, Origin, Registered, RegistrationGrant, Standing};
 use world::*;
 
@@ -138,6 +139,12 @@ async fn metadata_that_fail_a_check_are_refused_and_nothing_else_is_sent() {
             assert_eq!(error.rule(), rule, "{id}: {error}");
         }
         assert_eq!(world.seen().len(), 1, "{id}: CLI-06, nothing follows");
+        // What `--explain` prints: exactly this check failed, all before it passed, none after it was made.
+        let verdicts = checks::verdicts(checks::DISCOVERY, Some(&error));
+        let at = verdicts.iter().position(|(_, verdict)| *verdict == Verdict::Failed).unwrap();
+        assert!(verdicts[at].0.rules.contains(&rule.unwrap_or(checks::EXCHANGE)), "{id}");
+        assert!(verdicts[..at].iter().all(|(_, verdict)| *verdict == Verdict::Passed), "{id}");
+        assert!(verdicts[at + 1..].iter().all(|(_, v)| *v == Verdict::NotReached), "{id}");
     }
     // M10: revoked, and no list to be had.
     for revoked in [Some(vec![10]), None] {
