@@ -21,6 +21,8 @@ use crate::Fault;
 pub(crate) struct Upstream {
     /// Its base URL, without a slash at the end.
     base: String,
+    /// What the upstream wants to see of Ward itself; never what a caller sent.
+    pub(crate) authorization: Option<HeaderValue>,
     client: HttpClient,
     limits: Arc<Limits>,
 }
@@ -38,7 +40,7 @@ pub(crate) enum Place {
 
 impl Upstream {
     pub(crate) fn new(base: &str, client: HttpClient, limits: Arc<Limits>) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), client, limits }
+        Self { base: base.trim_end_matches('/').to_owned(), authorization: None, client, limits }
     }
 
     /// Reads the one record of the permit. `None` if the upstream has none, or none any more (C5).
@@ -72,6 +74,9 @@ impl Upstream {
             .map_err(|_| Fault::Upstream("its URL cannot be written"))?;
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/fhir+json"));
+        if let Some(authorization) = &self.authorization {
+            headers.insert(http::header::AUTHORIZATION, authorization.clone());
+        }
         if search {
             headers.insert(
                 HeaderName::from_static("prefer"),

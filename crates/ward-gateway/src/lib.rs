@@ -133,6 +133,13 @@ impl Gateway {
         })
     }
 
+    /// The same, with this `Authorization` towards the upstream. Mark it as sensitive.
+    #[must_use]
+    pub fn authorizing(mut self, authorization: HeaderValue) -> Self {
+        self.upstream.authorization = Some(authorization);
+        self
+    }
+
     /// Answers one request below the FHIR base. Refusals are answers too.
     pub async fn handle<B>(&self, request: Request<B>, _peer: Peer) -> Response<Body>
     where

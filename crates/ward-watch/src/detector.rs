@@ -5,6 +5,7 @@
 //! Refused and failed accesses count nothing: what did not leave is no disclosure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ward_core::{
@@ -54,6 +55,26 @@ impl Ceilings {
             .values()
             .map(|ceiling| ceiling.window)
             .fold(self.default.window, Duration::max)
+    }
+}
+
+/// The ceilings in force; they can be changed while detection runs. A longer window counts from what the
+/// shorter one still held.
+#[derive(Debug, Clone)]
+pub struct CeilingDial(Arc<RwLock<Ceilings>>);
+
+impl CeilingDial {
+    fn new(ceilings: Ceilings) -> Self {
+        Self(Arc::new(RwLock::new(ceilings)))
+    }
+
+    /// Uses these ceilings from the next access on.
+    pub fn turn(&self, ceilings: Ceilings) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = ceilings;
+    }
+
+    fn read<T>(&self, of: impl FnOnce(&Ceilings) -> T) -> T {
+        of(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -158,7 +179,7 @@ type Key = (TenantId, ClientId, Purpose);
 /// Keeps the windows and says when one exceeds its ceiling.
 #[derive(Debug)]
 pub struct Detector {
-    ceilings: Ceilings,
+    ceilings: CeilingDial,
     most_windows: usize,
     windows: HashMap<Key, (Timestamp, Sliding)>,
 }
@@ -167,12 +188,21 @@ impl Detector {
     /// A detector that holds at most `most_windows` windows (at least one); beyond it the window
     /// that has been quiet longest gives way.
     pub fn new(ceilings: Ceilings, most_windows: usize) -> Self {
-        Self { ceilings, most_windows: most_windows.max(1), windows: HashMap::new() }
+        Self {
+            ceilings: CeilingDial::new(ceilings),
+            most_windows: most_windows.max(1),
+            windows: HashMap::new(),
+        }
     }
 
-    /// The ceilings in force.
-    pub const fn ceilings(&self) -> &Ceilings {
-        &self.ceilings
+    /// What changes the ceilings while detection runs.
+    pub fn dial(&self) -> CeilingDial {
+        self.ceilings.clone()
+    }
+
+    /// The longest window in force; how much history a restart must read.
+    pub fn longest_window(&self) -> Duration {
+        self.ceilings.read(Ceilings::longest_window)
     }
 
     /// Takes one logged event into account.
@@ -186,7 +216,7 @@ impl Detector {
         }
         let mut worst: Option<Finding> = None;
         for purpose in &event.purposes {
-            let ceiling = self.ceilings.of(*purpose);
+            let ceiling = self.ceilings.read(|ceilings| ceilings.of(*purpose));
             let key = (event.tenant.clone(), client, *purpose);
             let window = self.window(key, event.at);
             for patient in event.body.released.iter().flat_map(|record| &record.owners) {
@@ -295,6 +325,18 @@ mod tests {
         assert_eq!(detector.score(&access(5, 3, &[10], grant)), None, "reported already");
         let next = GrantId::from_bytes([3; 16]);
         assert!(detector.score(&access(6, 4, &[0], next)).is_some(), "a new token does not reset");
+    }
+
+    #[test]
+    fn ceilings_can_be_lowered_while_it_runs() {
+        let mut detector = detector(10);
+        let dial = detector.dial();
+        for n in 0..4_u32 {
+            assert_eq!(detector.score(&access(u64::from(n), 0, &[n], ids().1)), None);
+        }
+        dial.turn(Ceilings::uniform(Ceiling { patients: 2, window: MINUTE }));
+        let found = detector.score(&access(4, 1, &[0], ids().1)).unwrap();
+        assert_eq!((found.patients, found.ceiling.patients), (4, 2));
     }
 
     #[test]

@@ -9,5 +9,5 @@
 mod detector;
 mod runner;
 
-pub use detector::{Ceiling, Ceilings, Detector, Finding, RULE_DISTINCT_PATIENTS};
+pub use detector::{Ceiling, CeilingDial, Ceilings, Detector, Finding, RULE_DISTINCT_PATIENTS};
 pub use runner::Watch;

@@ -30,7 +30,7 @@ impl Watch {
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
     ) -> Result<Self, String> {
-        let since = clock.now().minus(detector.ceilings().longest_window());
+        let since = clock.now().minus(detector.longest_window());
         let log = Follower::start(bus, history, since).await?;
         let known = log
             .past()

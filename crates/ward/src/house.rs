@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
@@ -29,7 +30,7 @@ use ward_respond::Responder;
 use ward_store::bus::LocalBus;
 use ward_store::vault::{FileVault, Unlock, create_key_file};
 use ward_store::{Repositories, Store, StoreError};
-use ward_watch::{Ceilings, Detector, Watch};
+use ward_watch::{CeilingDial, Ceilings, Detector, Watch};
 
 use crate::paths::Paths;
 
@@ -88,10 +89,71 @@ pub struct HouseConfig {
     pub scopes: ScopeSet,
     /// What detection takes for normal.
     pub ceilings: Ceilings,
-    /// Which addresses Ward may call.
-    pub egress: Egress,
+    /// How Ward calls out.
+    pub outward: Outward,
     /// Certificate and key of the listener.
     pub tls: Arc<TlsReload>,
+}
+
+/// How Ward calls out. The upstream and the servers of revocation lists are kept apart: a certificate
+/// names the latter, and must not reach the former.
+#[derive(Clone)]
+pub struct Outward {
+    /// Where the gateway may call.
+    pub upstream: Egress,
+    /// Authorities that the upstream's TLS certificate may come from, DER.
+    pub upstream_roots: Vec<Vec<u8>>,
+    /// `Authorization` for the upstream.
+    pub authorization: Option<HeaderValue>,
+    /// Where revocation lists may be fetched.
+    pub lists: Egress,
+    /// Authorities that TLS certificates of the servers of lists may come from, DER.
+    pub list_roots: Vec<Vec<u8>>,
+}
+
+impl Outward {
+    /// Without TLS, and to the same places for everything.
+    pub fn plain(egress: Egress) -> Self {
+        Self {
+            upstream: egress.clone(),
+            upstream_roots: Vec::new(),
+            authorization: None,
+            lists: egress,
+            list_roots: Vec::new(),
+        }
+    }
+}
+
+/// What can be changed while a Ward runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Knobs {
+    issuer: Arc<Issuer>,
+    tls: Arc<TlsReload>,
+    ceilings: CeilingDial,
+    sink: Arc<dyn EventSink>,
+    tenant: TenantId,
+    system: System,
+}
+
+impl Knobs {
+    /// Takes all of it from now on, or nothing; recorded in the log. Running connections go on.
+    pub async fn turn(
+        &self,
+        communities: Vec<ServedCommunity>,
+        tls: Arc<rustls::ServerConfig>,
+        ceilings: Ceilings,
+        why: &'static str,
+    ) -> Result<(), HouseError> {
+        self.issuer.serve(communities)?;
+        self.tls.replace(tls);
+        self.ceilings.turn(ceilings);
+        let (clock, rng) = (&*self.system.clock, &*self.system.rng);
+        let correlation = CorrelationId::new(clock, rng);
+        let event =
+            Event::new(EventKind::Operator, why, self.tenant.clone(), clock.now(), correlation);
+        self.sink.record(vec![event]).await?;
+        Ok(())
+    }
 }
 
 impl HouseConfig {
@@ -155,6 +217,8 @@ pub struct House {
     pub vault: Arc<FileVault>,
     /// State.
     pub repositories: Repositories,
+    /// What can be changed while it runs.
+    pub knobs: Knobs,
     server: Running,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -190,12 +254,14 @@ impl House {
         fs::write(&key_path, format!("{}\n", log.verifier_key()))
             .map_err(|source| HouseError::File { path: key_path.display().to_string(), source })?;
 
-        let http = HttpClient::new(
-            config.egress.clone(),
-            ward_net::tls::client_config([])?,
-            limits.clone(),
-        );
-        let lists = RevocationLists::new(http.clone(), clock.clone(), limits.clone());
+        let client = |egress: Egress, roots: &[Vec<u8>]| {
+            let tls = ward_net::tls::client_config(roots.iter().map(Vec::as_slice))?;
+            Ok::<_, HouseError>(HttpClient::new(egress, tls, limits.clone()))
+        };
+        let outward = config.outward.clone();
+        let http = client(outward.upstream, &outward.upstream_roots)?;
+        let lists = client(outward.lists, &outward.list_roots)?;
+        let lists = RevocationLists::new(lists, clock.clone(), limits.clone());
         let issuer = Arc::new(Issuer::new(
             IssuerConfig {
                 tenant: config.tenant.clone(),
@@ -214,7 +280,7 @@ impl House {
                 rng: rng.clone(),
             },
         )?);
-        let gateway = Arc::new(Gateway::new(
+        let mut gateway = Gateway::new(
             GatewayConfig {
                 tenant: config.tenant.clone(),
                 fhir_base: config.fhir_base(),
@@ -232,7 +298,11 @@ impl House {
                 rng: rng.clone(),
                 limits: limits.clone(),
             },
-        )?);
+        )?;
+        if let Some(authorization) = outward.authorization {
+            gateway = gateway.authorizing(authorization);
+        }
+        let gateway = Arc::new(gateway);
         let admin = Arc::new(Admin::new(
             config.tenant.clone(),
             Deps {
@@ -258,6 +328,14 @@ impl House {
 
         let history: Arc<dyn History> = Arc::new(LogHistory(log.clone()));
         let detector = Detector::new(config.ceilings, limits.watch_clients);
+        let knobs = Knobs {
+            issuer: issuer.clone(),
+            tls: config.tls.clone(),
+            ceilings: detector.dial(),
+            sink: sink.clone(),
+            tenant: config.tenant.clone(),
+            system: system.clone(),
+        };
         let watch = Watch::start(
             detector,
             &*bus,
@@ -281,7 +359,7 @@ impl House {
         let front = Arc::new(Front { issuer, gateway });
         let server = Server::start(listener, Some(config.tls), front, limits)
             .map_err(|source| HouseError::File { path: "listener".to_owned(), source })?;
-        Ok(Self { admin, log, bus, vault, repositories, server, tasks })
+        Ok(Self { admin, log, bus, vault, repositories, knobs, server, tasks })
     }
 
     /// The address that Ward listens on.

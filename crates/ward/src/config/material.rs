@@ -354,7 +354,11 @@ fn system_roots() -> Vec<Vec<u8>> {
     let Some(bytes) = SYSTEM_ROOTS.iter().find_map(|path| fs::read(path).ok()) else {
         return Vec::new();
     };
-    CertificateDer::pem_slice_iter(&bytes).flatten().map(|der| der.to_vec()).collect()
+    CertificateDer::pem_slice_iter(&bytes)
+        .flatten()
+        .filter(|der| rustls::RootCertStore::empty().add(der.clone()).is_ok())
+        .map(|der| der.to_vec())
+        .collect()
 }
 
 fn upstream_roots(config: &Config, system: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Vec<Problem>> {

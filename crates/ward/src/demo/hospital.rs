@@ -28,7 +28,7 @@ use ward_watch::{Ceiling, Ceilings};
 use super::partner::{App, CARE_APP, LOST_APP, ORGANIZATION, Partner, SYNC_APP};
 use super::{DemoError, doing};
 use crate::cli::{Demo, Sabotage};
-use crate::house::{House, HouseConfig, System, open_or_make_vault, secret};
+use crate::house::{House, HouseConfig, Outward, System, open_or_make_vault, secret};
 use crate::paths::Paths;
 use crate::private;
 use crate::ui::Ui;
@@ -151,7 +151,7 @@ impl Hospital {
             communities: vec![ServedCommunity::new(operator.trust(), Arc::new(identity))],
             scopes,
             ceilings: Ceilings::uniform(Ceiling { patients: ceiling, window: WINDOW }),
-            egress: Egress::allowing([upstream_authority, authority(&lists_url)]),
+            outward: Outward::plain(Egress::allowing([upstream_authority, authority(&lists_url)])),
             tls: TlsReload::new(
                 server_config(&tls.chain, &tls.key, TlsVersions::default())
                     .map_err(doing("configuring TLS"))?,

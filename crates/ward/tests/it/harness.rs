@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
-use ward::house::{House, HouseConfig, System, open_or_make_vault, system};
+use ward::house::{House, HouseConfig, Outward, System, open_or_make_vault, system};
 use ward::paths::Paths;
 use ward_admin::{Command, Operator, Role};
 use ward_core::{Limits, OrganizationUri, PatientId, Purpose, TenantId};
@@ -123,7 +123,10 @@ impl World {
                 patients: setup.ceiling,
                 window: Duration::from_mins(1),
             }),
-            egress: Egress::allowing([authority(&setup.upstream), pki.lists_authority()]),
+            outward: Outward::plain(Egress::allowing([
+                authority(&setup.upstream),
+                pki.lists_authority(),
+            ])),
             tls: TlsReload::new(
                 server_config(&tls_chain, &tls_key, TlsVersions::default()).unwrap(),
             ),
