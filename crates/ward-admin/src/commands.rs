@@ -12,7 +12,7 @@ use ward_net::lists::RevocationLists;
 use ward_policy::Subject;
 use ward_respond::{Contain, ContainError};
 use ward_store::StoreError;
-use ward_store::repo::{Registration, Repositories, RosterRow};
+use ward_store::repo::{Member, Registration, Repositories, RosterRow};
 use ward_trust::jose::Jws;
 use ward_trust::{Community, PathError};
 
@@ -34,6 +34,8 @@ pub enum Command {
     ImportRoster {
         /// The organisation, as it names itself in `hl7-b2b`.
         organization: OrganizationUri,
+        /// The clients that may speak for it, at least one; `hl7-b2b` alone proves nothing (B09).
+        members: Vec<Member>,
         /// Its patients, each with the purposes of the attribution.
         rows: Vec<RosterRow>,
     },
@@ -134,16 +136,28 @@ impl Admin {
     pub async fn execute(&self, operator: &Operator, command: Command) -> Result<Done, AdminError> {
         if !operator.role.may(&command) {
             let word = command.word();
-            let event = self.event(operator, EventKind::Operator, word).refused("ADMIN-ROLE");
+            let event = self
+                .event(operator, EventKind::Operator, word)
+                .refused("ADMIN-ROLE");
             self.deps.sink.record(vec![event]).await?;
-            return Err(AdminError::Forbidden { role: operator.role, command: word });
+            return Err(AdminError::Forbidden {
+                role: operator.role,
+                command: word,
+            });
         }
         match command {
-            Command::Revoke { subject, reason, incident } => {
-                self.revoke(operator, subject, reason, incident).await
-            }
-            Command::ImportRoster { organization, rows } => {
-                self.import_roster(operator, &organization, rows).await
+            Command::Revoke {
+                subject,
+                reason,
+                incident,
+            } => self.revoke(operator, subject, reason, incident).await,
+            Command::ImportRoster {
+                organization,
+                members,
+                rows,
+            } => {
+                self.import_roster(operator, &organization, members, rows)
+                    .await
             }
             Command::RefreshLists => self.refresh_lists(operator).await,
         }
@@ -170,25 +184,39 @@ impl Admin {
         &self,
         operator: &Operator,
         organization: &OrganizationUri,
+        members: Vec<Member>,
         rows: Vec<RosterRow>,
     ) -> Result<Done, AdminError> {
         let patients = rows.len();
         let event = self
             .event(operator, EventKind::Roster, "imported")
             .with("organization", organization.as_str())
-            .with("patients", patients.to_string());
-        let seq = self.deps.store.rosters.import(&self.tenant, organization, rows, event).await?;
+            .with("patients", patients.to_string())
+            .with("members", members.len().to_string());
+        let rosters = &self.deps.store.rosters;
+        let seq = rosters
+            .import(&self.tenant, organization, members, rows, event)
+            .await?;
         self.deps.sink.settle(seq).await?;
         Ok(Done::RosterImported { patients })
     }
 
     async fn refresh_lists(&self, operator: &Operator) -> Result<Done, AdminError> {
         let report = self.deps.lists.refresh().await;
-        let failed = report.lists.iter().filter(|list| list.failure.is_some()).count();
+        let failed = report
+            .lists
+            .iter()
+            .filter(|list| list.failure.is_some())
+            .count();
         let mut revoked = 0;
         let mut after = None;
         loop {
-            let page = self.deps.store.registrations.list(&self.tenant, after, PAGE).await?;
+            let page = self
+                .deps
+                .store
+                .registrations
+                .list(&self.tenant, after, PAGE)
+                .await?;
             let Some(last) = page.last() else { break };
             after = Some(last.client);
             for registration in &page {
@@ -199,7 +227,8 @@ impl Admin {
                 {
                     continue;
                 }
-                self.revoke(operator, subject, "listed as revoked".to_owned(), None).await?;
+                self.revoke(operator, subject, "listed as revoked".to_owned(), None)
+                    .await?;
                 revoked += 1;
             }
         }
@@ -208,17 +237,31 @@ impl Admin {
             .with("lists", report.lists.len().to_string())
             .with("failed", failed.to_string());
         self.deps.sink.record(vec![event]).await?;
-        Ok(Done::ListsRefreshed { lists: report.lists.len(), failed, revoked })
+        Ok(Done::ListsRefreshed {
+            lists: report.lists.len(),
+            failed,
+            revoked,
+        })
     }
 
     /// Whether the lists of its issuers name a certificate on the path of this registration. Lists
     /// that cannot be had say nothing here; at the token endpoint they refuse.
     async fn is_listed(&self, registration: &Registration) -> bool {
-        let community = self.deps.communities.iter().find(|one| one.uri == registration.community);
+        let community = self
+            .deps
+            .communities
+            .iter()
+            .find(|one| one.uri == registration.community);
         let statement = Jws::parse(&registration.statement, &self.deps.limits);
-        let (Some(community), Ok(statement)) = (community, statement) else { return false };
+        let (Some(community), Ok(statement)) = (community, statement) else {
+            return false;
+        };
         let (leaf, extra) = (statement.leaf(), statement.extra());
-        let verdict = self.deps.lists.validate(leaf, extra, community, Duration::MAX).await;
+        let verdict = self
+            .deps
+            .lists
+            .validate(leaf, extra, community, Duration::MAX)
+            .await;
         matches!(verdict, Err(PathError::Revoked))
     }
 
@@ -226,7 +269,10 @@ impl Admin {
         let clock = &*self.deps.clock;
         let correlation = CorrelationId::new(clock, &*self.deps.rng);
         let mut event = Event::new(kind, action, self.tenant.clone(), clock.now(), correlation);
-        event.actor = Actor { operator: Some(operator.name.clone()), ..Actor::default() };
+        event.actor = Actor {
+            operator: Some(operator.name.clone()),
+            ..Actor::default()
+        };
         event
     }
 }
@@ -244,7 +290,10 @@ impl Contain for Admin {
             if *tenant != self.tenant {
                 return Err(ContainError(format!("tenant {tenant} is not served here")));
             }
-            let operator = Operator { name: "ward-respond".into(), role: Role::Automatic };
+            let operator = Operator {
+                name: "ward-respond".into(),
+                role: Role::Automatic,
+            };
             let command = Command::Revoke {
                 subject: Subject::Grant(grant),
                 reason: reason.to_owned(),

@@ -1,5 +1,5 @@
 //! What the decision needs, and only that. Today: the roster of the asking organisation for all the
-//! purposes that it asserts. A store that cannot answer is a 503, never a "yes" and never a "no".
+//! purposes that it asserts, if it names the client that asks (B09), looked up on every request anew. A store that cannot answer is a 503, never a "yes" and never a "no".
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,9 +35,10 @@ impl FactSource {
 
     /// The facts for this principal, today.
     pub(crate) async fn gather(&self, principal: &Principal) -> Result<Known, Fault> {
+        let member = (&principal.community, &principal.client_uri);
         let roster = self
             .rosters
-            .roster(&principal.tenant, &principal.organization, &principal.purposes)
+            .roster(&principal.tenant, &principal.organization, member, &principal.purposes)
             .await
             .map_err(|error| {
                 tracing::error!(%error, "the roster cannot be read; the request is answered 503");

@@ -84,6 +84,7 @@ impl Resolve for Issuer {
             Ok(Principal {
                 tenant: grant.tenant.clone(),
                 client: grant.client,
+                client_uri: grant.client_uri.clone(),
                 grant: grant.id,
                 token: claims.token,
                 community: grant.community.clone(),

@@ -4,7 +4,7 @@
 //! Order: form → header and secrets → `grant_type` → assertion type, `udap` → JWS and signature
 //! (`invalid_request`) → claims → client → path to the community of its registration, with
 //! revocation, anew each time (PKI-17) → the registered URI in the certificate (TOK-08) → replay →
-//! grant → `hl7-b2b` → scopes. Never issued: a refresh token, a token wider than the registration, a
+//! grant → `hl7-b2b` → the client's right to speak for the organisation → scopes. Never issued: a refresh token, a token wider than the registration, a
 //! token that outlives the certificate, a token whose event is not in the log.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use serde_json::json;
 use ward_core::{Actor, ClientId, Event, EventKind, GrantId, Purpose, Timestamp, TokenId};
 use ward_fhir::ScopeSet;
 use ward_policy::{Grant, Subject};
-use ward_store::Registration;
+use ward_store::{Binding, Registration};
 use ward_trust::{AssertionError, AuthenticationToken, B2bError, Chain, Hl7B2b, Jws, Profile};
 
 use crate::discovery::{ALGS, Served};
@@ -67,7 +67,7 @@ impl Issuer {
         let now = self.deps.clock.now();
         let (client, jws) = self.assertion(&form, now)?;
         let client = self.authenticate(client, jws, now, exchange).await?;
-        match self.grant(&client, grant_type, &form, now) {
+        match self.grant(&client, grant_type, &form, now).await {
             Ok(grant) => self.issue(&client, grant, exchange).await,
             Err(refusal) if refusal.answer == Answer::Unavailable => Err(refusal),
             Err(refusal) => {
@@ -195,7 +195,7 @@ impl Issuer {
     }
 
     /// What the client is allowed, not yet kept.
-    fn grant(
+    async fn grant(
         &self,
         client: &Authenticated,
         grant_type: &str,
@@ -209,6 +209,13 @@ impl Issuer {
         let b2b = b2b.as_ref().map_err(|error| Refusal::new(Answer::InvalidGrant, error.0.rule))?;
         if b2b.purposes.iter().any(|purpose| !served.community.purposes.contains(purpose)) {
             return refuse(Answer::InvalidGrant, "B14");
+        }
+        // The organisation is the client's own word: where a roster says who speaks for it, nobody else
+        // does. Without one it is recorded, and sees nothing (amendments, B2B-18).
+        let member = (&registration.community, &registration.uri);
+        let rosters = &self.deps.repositories.rosters;
+        if rosters.binding(&self.tenant, &b2b.organization_id, member).await? == Binding::Foreign {
+            return refuse(Answer::InvalidGrant, "B09");
         }
         let (registered, _) = ScopeSet::parse(&registration.scopes);
         let ceiling = registered.intersect(&self.supported);
@@ -241,6 +248,7 @@ impl Issuer {
             id,
             tenant: self.tenant.clone(),
             client: registration.client,
+            client_uri: registration.uri.clone(),
             community: registration.community.clone(),
             organization: b2b.organization_id.clone(),
             purposes: b2b.purposes.clone(),

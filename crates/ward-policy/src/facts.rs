@@ -8,7 +8,7 @@ use ward_core::{PatientId, crypto};
 /// The patients attributed to the asking organisation for *all* purposes that it asserts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Roster {
-    /// No roster of this organisation was ever imported.
+    /// No roster of this organisation was ever imported, or none that binds the asking client to it.
     #[default]
     Unknown,
     /// Exactly these patients. An empty set is nobody, never everybody (I8).

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use ward_core::{
-    Actor, ClientId, CommunityUri, GrantId, IdError, OrganizationUri, Purpose, TenantId,
+    Actor, ClientId, ClientUri, CommunityUri, GrantId, IdError, OrganizationUri, Purpose, TenantId,
     Thumbprint, Timestamp, TokenId,
 };
 use ward_fhir::ScopeSet;
@@ -20,13 +20,16 @@ pub struct Principal {
     pub tenant: TenantId,
     /// The registered client.
     pub client: ClientId,
+    /// Its URI, as its certificate proves it. With the community it says who may speak for an organisation.
+    pub client_uri: ClientUri,
     /// The grant that the token hangs on.
     pub grant: GrantId,
     /// The token itself.
     pub token: TokenId,
     /// The trust community that the client came through.
     pub community: CommunityUri,
-    /// The organisation that asks (`organization_id` of `hl7-b2b`).
+    /// The organisation that asks (`organization_id` of `hl7-b2b`). Asserted by the client: only a
+    /// roster that is bound to the client makes it count.
     pub organization: OrganizationUri,
     /// Why it asks; all of them must be covered.
     pub purposes: Vec<Purpose>,
@@ -56,6 +59,8 @@ pub struct Grant {
     pub tenant: TenantId,
     /// The registered client.
     pub client: ClientId,
+    /// Its URI, as its certificate proved it.
+    pub client_uri: ClientUri,
     /// The trust community that the client came through.
     pub community: CommunityUri,
     /// The organisation that asks.

@@ -14,6 +14,9 @@ pub enum StoreError {
     /// Record and event name different tenants; a fault of the caller.
     #[error("the record and its event belong to different tenants")]
     Tenant,
+    /// A roster that names no client that may speak for its organisation.
+    #[error("a roster must name at least one client that may speak for its organisation")]
+    Unbound,
     /// The record is larger than its bound.
     #[error("{what} exceeds the bound of {bound}")]
     TooLarge {
@@ -79,7 +82,7 @@ impl StoreError {
 
     /// Whether trying again later can help (503 rather than a refusal).
     pub fn is_unavailable(&self) -> bool {
-        !matches!(self, Self::Conflict | Self::Tenant | Self::TooLarge { .. })
+        !matches!(self, Self::Conflict | Self::Tenant | Self::Unbound | Self::TooLarge { .. })
     }
 }
 

@@ -21,7 +21,8 @@ pub mod vault;
 
 pub use error::StoreError;
 pub use repo::{
-    Approval, Epochs, Expected, Grants, Incident, IncidentStatus, Incidents, OperatorRecord,
-    Operators, Probe, Registration, Registrations, Replays, Repositories, RosterRow, Rosters,
+    Approval, Binding, Epochs, Expected, Grants, Incident, IncidentStatus, Incidents, Member,
+    OperatorRecord, Operators, Probe, Registration, Registrations, Replays, Repositories,
+    RosterRow, Rosters,
 };
 pub use sqlite::{Snapshot, Store, check_snapshot};

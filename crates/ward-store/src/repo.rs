@@ -167,6 +167,20 @@ pub trait Replays: Send + Sync {
     -> Kept<'a, bool>;
 }
 
+/// Who may speak for an organisation: a client's URI in its community, both proven by certificate.
+pub type Member = (CommunityUri, ClientUri);
+
+/// What the store knows of a client's word that it acts for an organisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// No roster of the organisation was ever imported: the word counts for nothing, and sees nothing.
+    Unknown,
+    /// The organisation's roster names the client.
+    Bound,
+    /// The organisation's roster names others, and not this client.
+    Foreign,
+}
+
 /// A patient attributed to an organisation, and for which purposes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RosterRow {
@@ -178,21 +192,33 @@ pub struct RosterRow {
 
 /// Attribution rosters: which patients an organisation may see.
 pub trait Rosters: Send + Sync {
-    /// Replaces the organisation's roster as a whole. At most 1,000,000 rows.
+    /// Replaces the organisation's roster as a whole, with the clients that may speak for it: at
+    /// least one, at most 1000. `organization_id` is a client's own word, so nobody else is believed
+    /// (B09). At most 1,000,000 rows.
     fn import<'a>(
         &'a self,
         tenant: &'a TenantId,
         organization: &'a OrganizationUri,
+        members: Vec<Member>,
         rows: Vec<RosterRow>,
         event: Event,
     ) -> Kept<'a, OutboxSeq>;
 
+    /// Whether the client may speak for the organisation.
+    fn binding<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        organization: &'a OrganizationUri,
+        member: (&'a CommunityUri, &'a ClientUri),
+    ) -> Kept<'a, Binding>;
+
     /// The patients attributed for *all* of these purposes. `Roster::Unknown` if no roster was ever
-    /// imported for the organisation, or no purpose is given.
+    /// imported for the organisation, if it does not name the client, or no purpose is given.
     fn roster<'a>(
         &'a self,
         tenant: &'a TenantId,
         organization: &'a OrganizationUri,
+        member: (&'a CommunityUri, &'a ClientUri),
         purposes: &'a [Purpose],
     ) -> Kept<'a, Roster>;
 }

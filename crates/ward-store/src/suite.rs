@@ -13,7 +13,7 @@ use ward_core::{
 use ward_policy::{Grant, Roster, Subject};
 
 use crate::{
-    Expected, Incident, IncidentStatus, Registration, Repositories, RosterRow, StoreError,
+    Binding, Expected, Incident, IncidentStatus, Registration, Repositories, RosterRow, StoreError,
 };
 
 /// Time, randomness and names for one run.
@@ -75,12 +75,18 @@ impl World {
         let id = GrantId::new(self.clock.as_ref(), &self.rng);
         let grant = serde_json::json!({
             "id": id, "tenant": self.tenant, "client": client, "community": self.community,
+            "client_uri": "https://client.example/kept",
             "organization": self.organization, "purposes": ["TREAT"],
             "scopes": "system/Observation.rs", "certificate": Thumbprint([7; 32]),
             "issued": self.now(), "expires": self.now().plus(Duration::from_mins(5)),
             "hangs_on": [[Subject::Grant(id), 0], [Subject::Client(client), 0]],
         });
         serde_json::from_value(grant).unwrap()
+    }
+
+    /// A client that may speak for the organisation.
+    pub(crate) fn member(&self) -> (CommunityUri, ClientUri) {
+        (self.community.clone(), ClientUri::parse("https://client.example/kept").unwrap())
     }
 
     pub(crate) fn incident(&self) -> Incident {
@@ -221,10 +227,14 @@ pub(crate) async fn fill(store: &Repositories, world: &World) -> Written {
     ] {
         let _ = store
             .rosters
-            .import(&world.tenant, &world.organization, rows, importing())
+            .import(&world.tenant, &world.organization, vec![world.member()], rows, importing())
             .await
             .unwrap();
     }
+    let unbound = vec![row("secret-patient-1", &both)];
+    let unbound =
+        store.rosters.import(&world.tenant, &world.organization, vec![], unbound, importing());
+    assert!(matches!(unbound.await, Err(StoreError::Unbound)), "B09");
 
     // Incidents.
     let opening = || event(EventKind::Incident, "opened");
@@ -303,7 +313,9 @@ pub(crate) async fn check(store: &Repositories, world: &World, written: &Written
     assert!(!store.replays.claim(tenant, written.claimed, until).await.unwrap(), "seen");
 
     let organization = &world.organization;
-    let roster = |purposes| store.rosters.roster(tenant, organization, purposes);
+    let (community, uri) = &world.member();
+    let member = (community, uri);
+    let roster = |purposes| store.rosters.roster(tenant, organization, member, purposes);
     let (treatment, payment) = (Purpose::Treatment, Purpose::Payment);
     for (purposes, want) in [
         (&[treatment][..], known(&["secret-patient-1", "secret-patient-2"])),
@@ -316,10 +328,28 @@ pub(crate) async fn check(store: &Repositories, world: &World, written: &Written
         assert_eq!(roster(purposes).await.unwrap(), want, "{purposes:?}");
     }
     let stranger = OrganizationUri::parse("urn:oid:1.2.3.5").unwrap();
-    let found = store.rosters.roster(tenant, &stranger, &[treatment]).await.unwrap();
+    let found = store.rosters.roster(tenant, &stranger, member, &[treatment]).await.unwrap();
     assert_eq!(found, Roster::Unknown);
-    let found = store.rosters.roster(other, organization, &[treatment]).await.unwrap();
+    let found = store.rosters.roster(other, organization, member, &[treatment]).await.unwrap();
     assert_eq!(found, Roster::Unknown);
+    // B09: nobody speaks for an organisation but the clients that its roster names.
+    let (elsewhere, evil) = (
+        CommunityUri::parse("https://elsewhere.example").unwrap(),
+        ClientUri::parse("https://evil.example/app").unwrap(),
+    );
+    for foreign in [(&elsewhere, uri), (community, &evil)] {
+        let found = store.rosters.roster(tenant, organization, foreign, &[treatment]).await;
+        assert_eq!(found.unwrap(), Roster::Unknown);
+        let binding = store.rosters.binding(tenant, organization, foreign).await;
+        assert_eq!(binding.unwrap(), Binding::Foreign);
+    }
+    for (of, organization, want) in [
+        (tenant, organization, Binding::Bound),
+        (tenant, &stranger, Binding::Unknown),
+        (other, organization, Binding::Unknown),
+    ] {
+        assert_eq!(store.rosters.binding(of, organization, member).await.unwrap(), want);
+    }
 
     let (incident, closed) = (&written.incident, &written.closed);
     assert_eq!(

@@ -14,7 +14,7 @@ use ward_fhir::ScopeSet;
 use ward_gateway::{Gateway, GatewayConfig, GatewayDeps};
 use ward_net::{Egress, HttpClient, Peer};
 use ward_policy::{Presented, Principal, Resolve, ResolveError, Roster};
-use ward_store::{RosterRow, Rosters, StoreError};
+use ward_store::{Binding, Member, RosterRow, Rosters, StoreError};
 
 pub(crate) use crate::upstream::*;
 
@@ -50,16 +50,27 @@ impl Rosters for OneRoster {
         &'a self,
         _: &'a TenantId,
         _: &'a OrganizationUri,
+        _: Vec<Member>,
         _: Vec<RosterRow>,
         _: Event,
     ) -> BoxFuture<'a, Result<OutboxSeq, StoreError>> {
         Box::pin(async { Ok(OutboxSeq(1)) })
     }
 
+    fn binding<'a>(
+        &'a self,
+        _: &'a TenantId,
+        _: &'a OrganizationUri,
+        _: (&'a CommunityUri, &'a ClientUri),
+    ) -> BoxFuture<'a, Result<Binding, StoreError>> {
+        Box::pin(async { Ok(Binding::Bound) })
+    }
+
     fn roster<'a>(
         &'a self,
         _: &'a TenantId,
         _: &'a OrganizationUri,
+        _: (&'a CommunityUri, &'a ClientUri),
         _: &'a [Purpose],
     ) -> BoxFuture<'a, Result<Roster, StoreError>> {
         Box::pin(async {
@@ -190,6 +201,7 @@ pub(crate) fn principal(grant: u8, scopes: &str) -> Principal {
     Principal {
         tenant: TenantId::default_tenant(),
         client: ClientId::from_bytes([1; 16]),
+        client_uri: ClientUri::parse("https://client.example/app").unwrap(),
         grant: GrantId::from_bytes([grant; 16]),
         token: TokenId::from_bytes([3; 16]),
         community: CommunityUri::parse("urn:community").unwrap(),

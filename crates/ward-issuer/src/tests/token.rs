@@ -469,3 +469,42 @@ async fn without_the_log_there_is_no_token() {
     let answer = world.statement(&PKI.other, &claims).await;
     answer.refuses("rule 4", 503, "temporarily_unavailable");
 }
+
+/// The organisation's roster, and who may speak for it.
+async fn import(world: &World, members: Vec<ward_store::Member>) {
+    use ward_core::{Clock as _, CorrelationId, EventKind, OrganizationUri, PatientId, Purpose};
+    let tenant = TenantId::default_tenant();
+    let correlation = CorrelationId::new(&*world.clock, &SystemRng);
+    let event =
+        Event::new(EventKind::Roster, "imported", tenant.clone(), world.clock.now(), correlation);
+    let patient = PatientId::parse("p1").unwrap();
+    let rows = vec![ward_store::RosterRow { patient, purposes: vec![Purpose::Treatment] }];
+    let organization = OrganizationUri::parse(ORGANIZATION).unwrap();
+    let rosters = &world.issuer.deps.repositories.rosters;
+    let _ = rosters.import(&tenant, &organization, members, rows, event).await.unwrap();
+}
+
+#[tokio::test]
+async fn b09_nobody_speaks_for_an_organisation_whose_roster_does_not_name_it() {
+    use ward_core::ClientUri;
+    let world = World::new();
+    let mine = world.registered(&PKI.client, CLIENT_URI, SCOPES).await;
+    let evil = world.registered(&PKI.other, OTHER_URI, SCOPES).await;
+    // The same URI in another community is another client.
+    let twin = world.registered(&PKI.client_b, CLIENT_URI, SCOPES).await;
+    let owner = (PKI.a.uri(), ClientUri::parse(CLIENT_URI).unwrap());
+    // Without a roster the word is recorded and no more (amendments, B2B-18).
+    world.issued(&PKI.other, &evil, SCOPES).await;
+    import(&world, vec![owner]).await;
+    let token = world.issued(&PKI.client, &mine, SCOPES).await;
+    let principal = world.resolve(&token).await.unwrap();
+    assert_eq!(principal.client_uri.as_str(), CLIENT_URI);
+    for (member, client) in [(&PKI.other, &evil), (&PKI.client_b, &twin)] {
+        let answer = world.asserted(member, &assertion(client), SCOPES).await;
+        answer.refuses("B09", 400, "invalid_grant");
+        let event = world.events().await.pop().unwrap();
+        assert_eq!(event.rule.as_deref(), Some("B09"));
+        assert_eq!(event.actor.client.unwrap().to_string(), *client);
+        assert_eq!(event.body.detail["organization"], ORGANIZATION);
+    }
+}

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ward_core::{
-    ClientId, CommunityUri, FhirVersion, GrantId, Limits, OrganizationUri, PatientId, Purpose,
-    TenantId, TokenId,
+    ClientId, ClientUri, CommunityUri, FhirVersion, GrantId, Limits, OrganizationUri, PatientId,
+    Purpose, TenantId, TokenId,
 };
 use ward_fhir::{FhirRequest, RawRequest, ReferenceBases, ResourceView, ScopeSet};
 
@@ -23,6 +23,7 @@ fn principal(scopes: &str) -> Principal {
     Principal {
         tenant: TenantId::default_tenant(),
         client: ClientId::from_bytes([1; 16]),
+        client_uri: ClientUri::parse("https://client.example/app").unwrap(),
         grant: GrantId::from_bytes([2; 16]),
         token: TokenId::from_bytes([3; 16]),
         community: CommunityUri::parse("urn:community").unwrap(),

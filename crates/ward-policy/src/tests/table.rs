@@ -238,6 +238,7 @@ fn subjects_and_grants_survive_storage() {
         id: asks.grant,
         tenant: asks.tenant,
         client: asks.client,
+        client_uri: asks.client_uri,
         community: asks.community,
         organization: asks.organization,
         purposes: asks.purposes,

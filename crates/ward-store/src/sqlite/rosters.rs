@@ -1,39 +1,60 @@
 //! Attribution rosters: which patients an organisation may see, one sealed record per organisation.
 //!
 //! Unknown is never yes: an organisation without an import is `Roster::Unknown`, and an empty set of
-//! purposes is too. Those used lately are held in memory.
+//! purposes is too, and so is any client that the roster does not name: `organization_id` is the
+//! client's own word (B09, B2B-18). Those used lately are held in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{OptionalExtension as _, params};
-use ward_core::{Event, KeyPurpose, OrganizationUri, OutboxSeq, PatientId, Purpose, TenantId};
+use serde::{Deserialize, Serialize};
+use ward_core::{
+    ClientUri, CommunityUri, Event, KeyPurpose, OrganizationUri, OutboxSeq, PatientId, Purpose,
+    TenantId,
+};
 use ward_policy::Roster;
 
 use super::{Sealed, Store, millis};
 use crate::StoreError;
-use crate::repo::{Kept, RosterRow, Rosters};
+use crate::repo::{Binding, Kept, Member, RosterRow, Rosters};
 use crate::seal::Place;
 
 const TABLE: &str = "rosters";
 /// Rows of one roster.
 const ROWS: usize = 1_000_000;
+/// Clients that may speak for one organisation.
+const MEMBERS: usize = 1000;
 /// Rosters held in memory; beyond it all are forgotten and read again on use.
 const HELD: usize = 1024;
 
 type Patients = Arc<BTreeSet<PatientId>>;
 type Attributions = BTreeMap<Purpose, Patients>;
 
+/// One organisation's roster as it is kept. One that names nobody, from before members were kept, is
+/// nobody's until it is imported again.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Record {
+    members: BTreeSet<Member>,
+    patients: Attributions,
+}
+
 /// One organisation's roster in memory.
 struct Attributed {
-    by_purpose: Attributions,
+    record: Record,
     /// Intersections that were asked for, by their purposes; at most 63.
     joint: Mutex<HashMap<BTreeSet<Purpose>, Patients>>,
 }
 
 impl Attributed {
-    fn new(by_purpose: Attributions) -> Arc<Self> {
-        Arc::new(Self { by_purpose, joint: Mutex::default() })
+    fn new(record: Record) -> Arc<Self> {
+        Arc::new(Self { record, joint: Mutex::default() })
+    }
+
+    /// Whether the roster names the client.
+    fn names(&self, (community, uri): (&CommunityUri, &ClientUri)) -> bool {
+        self.record.members.contains(&(community.clone(), uri.clone()))
     }
 
     /// The patients attributed for all of these purposes.
@@ -42,7 +63,8 @@ impl Attributed {
         if let Some(patients) = joint.get(purposes) {
             return Arc::clone(patients);
         }
-        let mut sets = purposes.iter().map(|p| self.by_purpose.get(p).cloned().unwrap_or_default());
+        let mut sets =
+            purposes.iter().map(|p| self.record.patients.get(p).cloned().unwrap_or_default());
         let first = sets.next().unwrap_or_default();
         let patients =
             sets.fold(first, |all, set| Arc::new(all.intersection(&set).cloned().collect()));
@@ -146,10 +168,17 @@ impl Rosters for Store {
         &'a self,
         tenant: &'a TenantId,
         organization: &'a OrganizationUri,
+        members: Vec<Member>,
         rows: Vec<RosterRow>,
         event: Event,
     ) -> Kept<'a, OutboxSeq> {
         Box::pin(async move {
+            if members.is_empty() {
+                return Err(StoreError::Unbound);
+            }
+            if members.len() > MEMBERS {
+                return Err(StoreError::TooLarge { what: "a roster's members", bound: MEMBERS });
+            }
             if rows.len() > ROWS {
                 return Err(StoreError::TooLarge { what: "a roster", bound: ROWS });
             }
@@ -164,15 +193,16 @@ impl Rosters for Store {
                             sets.entry(purpose).or_default().insert(row.patient.clone());
                         }
                     }
-                    let sets: Attributions =
+                    let patients =
                         sets.into_iter().map(|(purpose, set)| (purpose, Arc::new(set))).collect();
-                    let plain = serde_json::to_vec(&sets).map_err(|_| {
+                    let record = Record { members: members.into_iter().collect(), patients };
+                    let plain = serde_json::to_vec(&record).map_err(|_| {
                         StoreError::Unavailable("a roster cannot be written as JSON".to_owned())
                     })?;
                     let place =
                         Place { tenant: &whose, table: TABLE, row: who.as_str().as_bytes() };
                     let bytes = place.seal(&key, rng.as_ref(), &plain)?;
-                    Ok((Attributed::new(sets), Sealed { key: key.id, bytes }))
+                    Ok((Attributed::new(record), Sealed { key: key.id, bytes }))
                 })
                 .await?;
             let (whose, who) = (tenant.clone(), organization.clone());
@@ -204,10 +234,26 @@ impl Rosters for Store {
         })
     }
 
+    fn binding<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        organization: &'a OrganizationUri,
+        member: (&'a CommunityUri, &'a ClientUri),
+    ) -> Kept<'a, Binding> {
+        Box::pin(async move {
+            Ok(match self.attributed(tenant, organization).await? {
+                Some(roster) if roster.names(member) => Binding::Bound,
+                Some(_) => Binding::Foreign,
+                None => Binding::Unknown,
+            })
+        })
+    }
+
     fn roster<'a>(
         &'a self,
         tenant: &'a TenantId,
         organization: &'a OrganizationUri,
+        member: (&'a CommunityUri, &'a ClientUri),
         purposes: &'a [Purpose],
     ) -> Kept<'a, Roster> {
         Box::pin(async move {
@@ -215,8 +261,10 @@ impl Rosters for Store {
                 return Ok(Roster::Unknown);
             }
             Ok(match self.attributed(tenant, organization).await? {
-                Some(roster) => Roster::Known(roster.for_all(&purposes.iter().copied().collect())),
-                None => Roster::Unknown,
+                Some(roster) if roster.names(member) => {
+                    Roster::Known(roster.for_all(&purposes.iter().copied().collect()))
+                }
+                _ => Roster::Unknown,
             })
         })
     }
@@ -228,7 +276,8 @@ mod tests {
 
     fn roster(patient: &str) -> Arc<Attributed> {
         let set = BTreeSet::from([PatientId::parse(patient).unwrap()]);
-        Attributed::new(BTreeMap::from([(Purpose::Treatment, Arc::new(set))]))
+        let patients = BTreeMap::from([(Purpose::Treatment, Arc::new(set))]);
+        Attributed::new(Record { members: BTreeSet::new(), patients })
     }
 
     #[test]

@@ -164,10 +164,19 @@ async fn state_and_event_stand_or_fall_together() {
         if all || table == "rosters" {
             let rows = vec![row("p1", &[Purpose::Treatment])];
             let event = event(EventKind::Roster);
-            let import = store.rosters.import(&world.tenant, &world.organization, rows, event);
+            let import = store.rosters.import(
+                &world.tenant,
+                &world.organization,
+                vec![world.member()],
+                rows,
+                event,
+            );
             assert!(import.await.is_err());
             let purposes = [Purpose::Treatment];
-            let roster = store.rosters.roster(&world.tenant, &world.organization, &purposes);
+            let (community, uri) = &world.member();
+            let member = (community, uri);
+            let roster =
+                store.rosters.roster(&world.tenant, &world.organization, member, &purposes);
             assert_eq!(roster.await.unwrap(), Roster::Unknown);
         }
         if all || table == "incidents" {

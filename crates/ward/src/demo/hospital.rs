@@ -14,7 +14,9 @@ use ward_community::{
     CertificateRequest, KeySpec, ListServer, Operator, OperatorConfig, OperatorDeps, tls_identity,
 };
 use ward_core::crypto::SigningKey;
-use ward_core::{CommunityUri, KeyVault, OrganizationUri, PatientId, Purpose, Rng, TenantId};
+use ward_core::{
+    ClientUri, CommunityUri, KeyVault, OrganizationUri, PatientId, Purpose, Rng, TenantId,
+};
 use ward_fhir::ScopeSet;
 use ward_issuer::ServedCommunity;
 use ward_net::client::{Egress, HttpClient};
@@ -84,7 +86,9 @@ impl Hospital {
             None => Sandbox::generate(SEED, options.patients as usize),
         };
         let listener = listen(0, "the FHIR server").await?;
-        let running = sandbox.start(listener).map_err(doing("starting the FHIR server"))?;
+        let running = sandbox
+            .start(listener)
+            .map_err(doing("starting the FHIR server"))?;
 
         let remembered = recall(paths)?;
         let port = match (remembered.port, options.port) {
@@ -104,10 +108,14 @@ impl Hospital {
         let listener = listen(port, "Ward (--port)").await?;
         let lists_listener = listen(remembered.lists_port, "the community's lists").await?;
         let local = |l: &TcpListener| {
-            l.local_addr().map(|addr| addr.port()).map_err(doing("reading a port"))
+            l.local_addr()
+                .map(|addr| addr.port())
+                .map_err(doing("reading a port"))
         };
-        let remembered =
-            Remembered { port: local(&listener)?, lists_port: local(&lists_listener)? };
+        let remembered = Remembered {
+            port: local(&listener)?,
+            lists_port: local(&lists_listener)?,
+        };
         remember(paths, &remembered, &*system.rng)?;
         let lists_url = format!("http://127.0.0.1:{}", remembered.lists_port);
         let origin = format!("https://localhost:{}", remembered.port);
@@ -120,10 +128,15 @@ impl Hospital {
         let tenant = TenantId::default_tenant();
         let fhir_base = format!("{origin}/{tenant}/fhir");
         let server = operator
-            .issue(&CertificateRequest::server("Sample Hospital", fhir_base.as_str()))
+            .issue(&CertificateRequest::server(
+                "Sample Hospital",
+                fhir_base.as_str(),
+            ))
             .await
             .map_err(doing("issuing the hospital's certificate"))?;
-        let identity = server.identity().map_err(doing("loading the hospital's certificate"))?;
+        let identity = server
+            .identity()
+            .map_err(doing("loading the hospital's certificate"))?;
         let vault = open_or_make_vault(&paths.vault(), &paths.key_file(), system)
             .map_err(doing("opening the vault"))?;
         let localhost = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
@@ -140,7 +153,9 @@ impl Hospital {
         let (roster, strangers) = split(&sandbox, options.sabotage);
         let ceiling = match options.sabotage {
             Some(Sabotage::Ceiling) => u32::MAX,
-            _ => u32::try_from(roster.len() / 2).unwrap_or(u32::MAX).clamp(2, 25),
+            _ => u32::try_from(roster.len() / 2)
+                .unwrap_or(u32::MAX)
+                .clamp(2, 25),
         };
         let (scopes, _) = ScopeSet::parse(SCOPES);
         let upstream_authority = authority(&running.base_url);
@@ -150,8 +165,14 @@ impl Hospital {
             upstream: running.base_url.clone(),
             communities: vec![ServedCommunity::new(operator.trust(), Arc::new(identity))],
             scopes,
-            ceilings: Ceilings::uniform(Ceiling { patients: ceiling, window: WINDOW }),
-            outward: Outward::plain(Egress::allowing([upstream_authority, authority(&lists_url)])),
+            ceilings: Ceilings::uniform(Ceiling {
+                patients: ceiling,
+                window: WINDOW,
+            }),
+            outward: Outward::plain(Egress::allowing([
+                upstream_authority,
+                authority(&lists_url),
+            ])),
             tls: TlsReload::new(
                 server_config(&tls.chain, &tls.key, TlsVersions::default())
                     .map_err(doing("configuring TLS"))?,
@@ -161,7 +182,10 @@ impl Hospital {
             .await
             .map_err(doing("starting Ward"))?;
 
-        let officer = Person { name: "demo-security-officer".into(), role: Role::SecurityOfficer };
+        let officer = Person {
+            name: "demo-security-officer".into(),
+            role: Role::SecurityOfficer,
+        };
         import_roster(&house, &officer, &roster).await?;
 
         let http = HttpClient::new(
@@ -233,7 +257,11 @@ impl Hospital {
         }
         ui.line("");
         ui.line(&format!("{} {base}", ui.bold("FHIR base    ")));
-        ui.line(&format!("{} {}", ui.bold("community    "), self.operator.base_url()));
+        ui.line(&format!(
+            "{} {}",
+            ui.bold("community    "),
+            self.operator.base_url()
+        ));
         ui.line(&format!(
             "{} {} patients, {} records, {} of the patients in the partner's roster",
             ui.bold("behind it    "),
@@ -241,20 +269,36 @@ impl Hospital {
             self.records,
             self.roster.len()
         ));
-        ui.line(&format!("{} {}", ui.bold("data         "), self.data_note(ephemeral)));
+        ui.line(&format!(
+            "{} {}",
+            ui.bold("data         "),
+            self.data_note(ephemeral)
+        ));
         ui.line("");
         ui.line(&ui.bold("Try it (the token file is kept fresh while this runs):"));
         let curl = format!("curl -sS --cacert '{ca}'");
         let bearer = format!("-H \"Authorization: Bearer $(cat '{token}')\"");
         for (expect, command) in [
-            ("200, signed metadata", format!("{curl} '{base}/.well-known/udap'")),
-            ("200, in the roster", format!("{curl} {bearer} '{base}/Patient/{mine}'")),
+            (
+                "200, signed metadata",
+                format!("{curl} '{base}/.well-known/udap'"),
+            ),
+            (
+                "200, in the roster",
+                format!("{curl} {bearer} '{base}/Patient/{mine}'"),
+            ),
             (
                 "200, a search",
                 format!("{curl} {bearer} '{base}/Observation?patient=Patient/{mine}&_count=2'"),
             ),
-            ("404, not in the roster", format!("{curl} {bearer} -i '{base}/Patient/{other}'")),
-            ("403, beyond the scopes", format!("{curl} {bearer} -i '{base}/MedicationRequest'")),
+            (
+                "404, not in the roster",
+                format!("{curl} {bearer} -i '{base}/Patient/{other}'"),
+            ),
+            (
+                "403, beyond the scopes",
+                format!("{curl} {bearer} -i '{base}/MedicationRequest'"),
+            ),
         ] {
             ui.line(&ui.dim(&format!("  # {expect}")));
             ui.line(&format!("  {command}"));
@@ -383,7 +427,11 @@ fn split(sandbox: &Sandbox, sabotage: Option<Sabotage>) -> (Vec<String>, Vec<Str
     let mut roster = Vec::new();
     let mut strangers = Vec::new();
     for (index, id) in ids.into_iter().enumerate() {
-        if index % 5 < 3 { roster.push(id) } else { strangers.push(id) }
+        if index % 5 < 3 {
+            roster.push(id)
+        } else {
+            strangers.push(id)
+        }
     }
     if sabotage == Some(Sabotage::Roster) {
         roster.extend(strangers.iter().cloned());
@@ -400,13 +448,31 @@ async fn import_roster(
         .iter()
         .map(|id| {
             let patient = PatientId::parse(id)?;
-            Ok(RosterRow { patient, purposes: vec![Purpose::Treatment, Purpose::Payment] })
+            Ok(RosterRow {
+                patient,
+                purposes: vec![Purpose::Treatment, Purpose::Payment],
+            })
         })
         .collect::<Result<Vec<_>, ward_core::IdError>>()
         .map_err(doing("reading patient ids"))?;
     let organization =
         OrganizationUri::parse(ORGANIZATION).map_err(doing("reading the organisation URI"))?;
-    let command = Command::ImportRoster { organization, rows };
-    house.admin.execute(officer, command).await.map_err(doing("importing the roster"))?;
+    let community = CommunityUri::parse(COMMUNITY).map_err(doing("reading the community URI"))?;
+    // Who speaks for the organisation: an assertion of its name alone is nobody's roster.
+    let members = [CARE_APP, SYNC_APP, LOST_APP]
+        .into_iter()
+        .map(|uri| Ok((community.clone(), ClientUri::parse(uri)?)))
+        .collect::<Result<Vec<_>, ward_core::IdError>>()
+        .map_err(doing("reading client URIs"))?;
+    let command = Command::ImportRoster {
+        organization,
+        members,
+        rows,
+    };
+    house
+        .admin
+        .execute(officer, command)
+        .await
+        .map_err(doing("importing the roster"))?;
     Ok(())
 }

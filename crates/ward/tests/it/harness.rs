@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use ward::house::{House, HouseConfig, Outward, System, open_or_make_vault, system};
 use ward::paths::Paths;
 use ward_admin::{Command, Operator, Role};
-use ward_core::{Limits, OrganizationUri, PatientId, Purpose, TenantId};
+use ward_core::{ClientUri, Limits, OrganizationUri, PatientId, Purpose, TenantId};
 use ward_fhir::ScopeSet;
 use ward_issuer::ServedCommunity;
 use ward_net::client::Egress;
@@ -112,6 +112,7 @@ impl World {
         let authority =
             |url: &str| url.split_once("://").unwrap().1.split('/').next().unwrap().to_owned();
         let mut community = pki.community();
+        let members = vec![(community.uri.clone(), ClientUri::parse(ISS).unwrap())];
         community.purposes = vec![Purpose::Treatment, Purpose::Payment];
         let config = HouseConfig {
             tenant,
@@ -142,7 +143,8 @@ impl World {
             .collect();
         let officer = Operator { name: "test-officer".into(), role: Role::SecurityOfficer };
         let organization = OrganizationUri::parse(ORGANIZATION).unwrap();
-        house.admin.execute(&officer, Command::ImportRoster { organization, rows }).await.unwrap();
+        let import = Command::ImportRoster { organization, members, rows };
+        house.admin.execute(&officer, import).await.unwrap();
         Self {
             pki,
             house,

@@ -16,10 +16,12 @@
 #![expect(clippy::format_push_string, reason = "requests are written to be read")]
 
 mod bad_input;
+mod client_command;
 mod command_line;
 mod durability;
 mod faults;
 mod floors;
 mod harness;
+mod hostile;
 mod pki;
 mod rows;
