@@ -149,9 +149,15 @@ struct Sliding {
 
 impl Sliding {
     fn touch(&mut self, patient: &PatientId, at: Timestamp) {
-        if let Some(earlier) = self.last_seen.insert(patient.clone(), at) {
+        // Never moved back: an answer that was logged late must not age what was just read.
+        let earlier = self.last_seen.get(patient).copied();
+        if earlier.is_some_and(|earlier| at <= earlier) {
+            return;
+        }
+        if let Some(earlier) = earlier {
             self.by_time.remove(&(earlier, patient.clone()));
         }
+        self.last_seen.insert(patient.clone(), at);
         self.by_time.insert((at, patient.clone()));
     }
 
@@ -174,6 +180,32 @@ impl Sliding {
     }
 }
 
+/// The times of events, made to go forward: a clock that is set back must neither keep old entries
+/// from ageing nor let new ones count as old.
+#[derive(Debug)]
+struct Steady {
+    /// Added to each event's time, milliseconds; grows when the clock is set back.
+    offset: i64,
+    latest: Timestamp,
+}
+
+/// Events of one log can be this far out of order without the clock having been set.
+const DISORDER: Duration = Duration::from_secs(5);
+
+impl Steady {
+    fn read(&mut self, at: Timestamp) -> Timestamp {
+        let shifted = |offset: i64| Timestamp::from_millis(at.as_millis().saturating_add(offset));
+        let mut steady = shifted(self.offset);
+        if steady < self.latest.minus(DISORDER) {
+            let back = self.latest.as_millis().saturating_sub(steady.as_millis());
+            self.offset = self.offset.saturating_add(back);
+            steady = shifted(self.offset);
+        }
+        self.latest = self.latest.max(steady);
+        steady
+    }
+}
+
 type Key = (TenantId, ClientId, Purpose);
 
 /// Keeps the windows and says when one exceeds its ceiling.
@@ -182,6 +214,7 @@ pub struct Detector {
     ceilings: CeilingDial,
     most_windows: usize,
     windows: HashMap<Key, (Timestamp, Sliding)>,
+    time: Steady,
 }
 
 impl Detector {
@@ -192,6 +225,7 @@ impl Detector {
             ceilings: CeilingDial::new(ceilings),
             most_windows: most_windows.max(1),
             windows: HashMap::new(),
+            time: Steady { offset: 0, latest: Timestamp::from_millis(i64::MIN) },
         }
     }
 
@@ -214,15 +248,16 @@ impl Detector {
         if !released(event) {
             return None;
         }
+        let at = self.time.read(event.at);
         let mut worst: Option<Finding> = None;
         for purpose in &event.purposes {
             let ceiling = self.ceilings.read(|ceilings| ceilings.of(*purpose));
             let key = (event.tenant.clone(), client, *purpose);
-            let window = self.window(key, event.at);
+            let window = self.window(key, at);
             for patient in event.body.released.iter().flat_map(|record| &record.owners) {
-                window.touch(patient, event.at);
+                window.touch(patient, at);
             }
-            window.forget_before(event.at.minus(ceiling.window));
+            window.forget_before(at.minus(ceiling.window));
             window.keep_newest(ceiling.patients as usize * 2 + 1024);
             let patients = u32::try_from(window.last_seen.len()).unwrap_or(u32::MAX);
             if patients <= ceiling.patients {
@@ -350,6 +385,39 @@ mod tests {
             Some(ward_core::Window { step: WindowStep::Complete, seq: 3 });
         assert_eq!(detector.score(&closing), None);
         assert!(detector.score(&access(0, 0, &[1], ids().1)).is_some());
+    }
+
+    #[test]
+    fn a_clock_set_back_keeps_the_pace_of_the_window() {
+        let mut detector = detector(10);
+        let grant = ids().1;
+        let mut index = 0;
+        let mut see = |seconds, patient| {
+            index += 1;
+            detector.score(&access(index, seconds, &[patient], grant))
+        };
+        for patient in 0..2 {
+            assert_eq!(see(1_000, patient), None);
+        }
+        // Set back by 900 s. One new patient every eight seconds is within ten a minute…
+        for step in 0..30_u32 {
+            assert_eq!(see(100 + i64::from(step) * 8, 100 + step), None, "step {step}");
+        }
+        // …and eleven at once are not.
+        let found = (0..11).filter_map(|n| see(340, 200 + n)).count();
+        assert_eq!(found, 1);
+    }
+
+    #[test]
+    fn a_late_event_does_not_age_what_was_just_read() {
+        let mut detector = detector(2);
+        let grant = ids().1;
+        for (index, (seconds, patient)) in
+            [(100, 1), (100, 2), (97, 1), (97, 2)].into_iter().enumerate()
+        {
+            assert_eq!(detector.score(&access(index as u64, seconds, &[patient], grant)), None);
+        }
+        assert!(detector.score(&access(9, 159, &[3], grant)).is_some(), "1 and 2 were read at 100");
     }
 
     #[test]
