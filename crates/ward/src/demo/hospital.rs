@@ -27,7 +27,7 @@ use ward_store::RosterRow;
 use ward_store::bus::LocalBus;
 use ward_watch::{Ceiling, Ceilings};
 
-use super::partner::{App, CARE_APP, LOST_APP, ORGANIZATION, Partner, SYNC_APP};
+use super::partner::{App, CARE_APP, LOST_APP, ORGANIZATION, Partner, SYNC_APP, VISITOR_APP};
 use super::{DemoError, doing};
 use crate::cli::{Demo, Sabotage};
 use crate::house::{House, HouseConfig, Outward, System, open_or_make_vault, secret};
@@ -86,9 +86,7 @@ impl Hospital {
             None => Sandbox::generate(SEED, options.patients as usize),
         };
         let listener = listen(0, "the FHIR server").await?;
-        let running = sandbox
-            .start(listener)
-            .map_err(doing("starting the FHIR server"))?;
+        let running = sandbox.start(listener).map_err(doing("starting the FHIR server"))?;
 
         let remembered = recall(paths)?;
         let port = match (remembered.port, options.port) {
@@ -108,14 +106,10 @@ impl Hospital {
         let listener = listen(port, "Ward (--port)").await?;
         let lists_listener = listen(remembered.lists_port, "the community's lists").await?;
         let local = |l: &TcpListener| {
-            l.local_addr()
-                .map(|addr| addr.port())
-                .map_err(doing("reading a port"))
+            l.local_addr().map(|addr| addr.port()).map_err(doing("reading a port"))
         };
-        let remembered = Remembered {
-            port: local(&listener)?,
-            lists_port: local(&lists_listener)?,
-        };
+        let remembered =
+            Remembered { port: local(&listener)?, lists_port: local(&lists_listener)? };
         remember(paths, &remembered, &*system.rng)?;
         let lists_url = format!("http://127.0.0.1:{}", remembered.lists_port);
         let origin = format!("https://localhost:{}", remembered.port);
@@ -128,15 +122,10 @@ impl Hospital {
         let tenant = TenantId::default_tenant();
         let fhir_base = format!("{origin}/{tenant}/fhir");
         let server = operator
-            .issue(&CertificateRequest::server(
-                "Sample Hospital",
-                fhir_base.as_str(),
-            ))
+            .issue(&CertificateRequest::server("Sample Hospital", fhir_base.as_str()))
             .await
             .map_err(doing("issuing the hospital's certificate"))?;
-        let identity = server
-            .identity()
-            .map_err(doing("loading the hospital's certificate"))?;
+        let identity = server.identity().map_err(doing("loading the hospital's certificate"))?;
         let vault = open_or_make_vault(&paths.vault(), &paths.key_file(), system)
             .map_err(doing("opening the vault"))?;
         let localhost = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
@@ -153,9 +142,7 @@ impl Hospital {
         let (roster, strangers) = split(&sandbox, options.sabotage);
         let ceiling = match options.sabotage {
             Some(Sabotage::Ceiling) => u32::MAX,
-            _ => u32::try_from(roster.len() / 2)
-                .unwrap_or(u32::MAX)
-                .clamp(2, 25),
+            _ => u32::try_from(roster.len() / 2).unwrap_or(u32::MAX).clamp(2, 25),
         };
         let (scopes, _) = ScopeSet::parse(SCOPES);
         let upstream_authority = authority(&running.base_url);
@@ -165,14 +152,8 @@ impl Hospital {
             upstream: running.base_url.clone(),
             communities: vec![ServedCommunity::new(operator.trust(), Arc::new(identity))],
             scopes,
-            ceilings: Ceilings::uniform(Ceiling {
-                patients: ceiling,
-                window: WINDOW,
-            }),
-            outward: Outward::plain(Egress::allowing([
-                upstream_authority,
-                authority(&lists_url),
-            ])),
+            ceilings: Ceilings::uniform(Ceiling { patients: ceiling, window: WINDOW }),
+            outward: Outward::plain(Egress::allowing([upstream_authority, authority(&lists_url)])),
             tls: TlsReload::new(
                 server_config(&tls.chain, &tls.key, TlsVersions::default())
                     .map_err(doing("configuring TLS"))?,
@@ -182,10 +163,7 @@ impl Hospital {
             .await
             .map_err(doing("starting Ward"))?;
 
-        let officer = Person {
-            name: "demo-security-officer".into(),
-            role: Role::SecurityOfficer,
-        };
+        let officer = Person { name: "demo-security-officer".into(), role: Role::SecurityOfficer };
         import_roster(&house, &officer, &roster).await?;
 
         let http = HttpClient::new(
@@ -197,6 +175,12 @@ impl Hospital {
         let care = partner.app("care", CARE_APP, true).await?;
         let sync = partner.app("sync", SYNC_APP, true).await?;
         let lost = partner.app("lost", LOST_APP, false).await?;
+        partner.hand_out(&paths.partner(), "visitor", VISITOR_APP).await?;
+        for anchor in operator.trust().anchors {
+            let root = ward_community::pem("CERTIFICATE", anchor.der());
+            private::write(&paths.community().join("root.pem"), root.as_bytes(), &*system.rng)
+                .map_err(doing("the community's root in PEM"))?;
+        }
 
         Ok(Self {
             system: system.clone(),
@@ -250,18 +234,14 @@ impl Hospital {
             let ready = serde_json::json!({
                 "ready": true, "fhir_base": base, "tls_ca": ca.to_string(),
                 "token_file": token.to_string(), "in_roster": self.roster,
-                "outside_roster": self.strangers,
+                "outside_roster": self.strangers, "as_a_partner": self.as_a_partner(paths),
             });
             ui.line(&ready.to_string());
             return Ok(());
         }
         ui.line("");
         ui.line(&format!("{} {base}", ui.bold("FHIR base    ")));
-        ui.line(&format!(
-            "{} {}",
-            ui.bold("community    "),
-            self.operator.base_url()
-        ));
+        ui.line(&format!("{} {}", ui.bold("community    "), self.operator.base_url()));
         ui.line(&format!(
             "{} {} patients, {} records, {} of the patients in the partner's roster",
             ui.bold("behind it    "),
@@ -269,43 +249,62 @@ impl Hospital {
             self.records,
             self.roster.len()
         ));
-        ui.line(&format!(
-            "{} {}",
-            ui.bold("data         "),
-            self.data_note(ephemeral)
-        ));
+        ui.line(&format!("{} {}", ui.bold("data         "), self.data_note(ephemeral)));
         ui.line("");
         ui.line(&ui.bold("Try it (the token file is kept fresh while this runs):"));
         let curl = format!("curl -sS --cacert '{ca}'");
         let bearer = format!("-H \"Authorization: Bearer $(cat '{token}')\"");
         for (expect, command) in [
-            (
-                "200, signed metadata",
-                format!("{curl} '{base}/.well-known/udap'"),
-            ),
-            (
-                "200, in the roster",
-                format!("{curl} {bearer} '{base}/Patient/{mine}'"),
-            ),
+            ("200, signed metadata", format!("{curl} '{base}/.well-known/udap'")),
+            ("200, in the roster", format!("{curl} {bearer} '{base}/Patient/{mine}'")),
             (
                 "200, a search",
                 format!("{curl} {bearer} '{base}/Observation?patient=Patient/{mine}&_count=2'"),
             ),
-            (
-                "404, not in the roster",
-                format!("{curl} {bearer} -i '{base}/Patient/{other}'"),
-            ),
-            (
-                "403, beyond the scopes",
-                format!("{curl} {bearer} -i '{base}/MedicationRequest'"),
-            ),
+            ("404, not in the roster", format!("{curl} {bearer} -i '{base}/Patient/{other}'")),
+            ("403, beyond the scopes", format!("{curl} {bearer} -i '{base}/MedicationRequest'")),
         ] {
             ui.line(&ui.dim(&format!("  # {expect}")));
             ui.line(&format!("  {command}"));
         }
         ui.line("");
+        ui.line(
+            &ui.bold("Be a partner yourself (keys, registration and token in the data directory):"),
+        );
+        for command in self.as_a_partner(paths) {
+            ui.line(&format!("  {command}"));
+        }
+        ui.line("");
         ui.line("Ctrl-C ends it.");
         Ok(())
+    }
+
+    /// The other side of the wire, step by step, for a stranger's hands.
+    fn as_a_partner(&self, paths: &Paths) -> [String; 3] {
+        let (base, lists) = (&self.fhir_base, authority(self.operator.base_url()));
+        let (root, tls) = (paths.community().join("root.pem"), paths.tls().join("tls-ca.pem"));
+        let dir = paths.partner();
+        let ward = std::env::current_exe().unwrap_or_else(|_| "ward".into());
+        let ward = format!("'{}'", ward.display());
+        let server = format!(
+            "--base '{base}' --community-uri '{COMMUNITY}' --anchor '{}' --tls-ca '{}' \
+             --allow-private={} --allow-private={lists}",
+            root.display(),
+            tls.display(),
+            authority(base),
+        );
+        let me = format!(
+            "--certificate '{0}/visitor.pem' --key '{0}/visitor-key.pem' --state '{0}/visitor.json'",
+            dir.display()
+        );
+        let mine = first(&self.roster);
+        [
+            format!("{ward} client discover {server} --explain"),
+            format!("{ward} client register {server} {me} --contact mailto:you@partner.example"),
+            format!(
+                "ward client get {server} {me} --organization '{ORGANIZATION}' /Patient/{mine}"
+            ),
+        ]
     }
 
     fn data_note(&self, ephemeral: bool) -> String {
@@ -427,11 +426,8 @@ fn split(sandbox: &Sandbox, sabotage: Option<Sabotage>) -> (Vec<String>, Vec<Str
     let mut roster = Vec::new();
     let mut strangers = Vec::new();
     for (index, id) in ids.into_iter().enumerate() {
-        if index % 5 < 3 {
-            roster.push(id)
-        } else {
-            strangers.push(id)
-        }
+        // The generator plants cross-links between neighbours: one of them is in, the other out.
+        if matches!(index % 5, 0 | 2 | 3) { roster.push(id) } else { strangers.push(id) }
     }
     if sabotage == Some(Sabotage::Roster) {
         roster.extend(strangers.iter().cloned());
@@ -448,10 +444,7 @@ async fn import_roster(
         .iter()
         .map(|id| {
             let patient = PatientId::parse(id)?;
-            Ok(RosterRow {
-                patient,
-                purposes: vec![Purpose::Treatment, Purpose::Payment],
-            })
+            Ok(RosterRow { patient, purposes: vec![Purpose::Treatment, Purpose::Payment] })
         })
         .collect::<Result<Vec<_>, ward_core::IdError>>()
         .map_err(doing("reading patient ids"))?;
@@ -459,20 +452,12 @@ async fn import_roster(
         OrganizationUri::parse(ORGANIZATION).map_err(doing("reading the organisation URI"))?;
     let community = CommunityUri::parse(COMMUNITY).map_err(doing("reading the community URI"))?;
     // Who speaks for the organisation: an assertion of its name alone is nobody's roster.
-    let members = [CARE_APP, SYNC_APP, LOST_APP]
+    let members = [CARE_APP, SYNC_APP, LOST_APP, VISITOR_APP]
         .into_iter()
         .map(|uri| Ok((community.clone(), ClientUri::parse(uri)?)))
         .collect::<Result<Vec<_>, ward_core::IdError>>()
         .map_err(doing("reading client URIs"))?;
-    let command = Command::ImportRoster {
-        organization,
-        members,
-        rows,
-    };
-    house
-        .admin
-        .execute(officer, command)
-        .await
-        .map_err(doing("importing the roster"))?;
+    let command = Command::ImportRoster { organization, members, rows };
+    house.admin.execute(officer, command).await.map_err(doing("importing the roster"))?;
     Ok(())
 }
