@@ -29,4 +29,4 @@ pub use operator::{Issued, Operator, OperatorConfig, OperatorDeps};
 pub use publish::ListInfo;
 pub use register::{Member, Reason, Revocation};
 pub use serve::ListServer;
-pub use tls::{TlsIdentity, tls_identity};
+pub use tls::{TlsIdentity, pem, tls_identity};

@@ -67,7 +67,7 @@ pub fn tls_identity(
         None => make_ca(&der_path, vault, now, rng)?,
     };
     // Written each time: the file is for people, and people delete files.
-    files::replace(&ca_file, pem(&ca).as_bytes())?;
+    files::replace(&ca_file, pem("CERTIFICATE", &ca).as_bytes())?;
 
     let key = KeySpec::P256.generate()?;
     let mut params = leaf_params(dns_names.first().copied().unwrap_or("server"));
@@ -106,10 +106,10 @@ fn make_ca(
     Ok((key, der))
 }
 
-/// RFC 7468.
-fn pem(der: &[u8]) -> String {
+/// RFC 7468: `CERTIFICATE`, `PRIVATE KEY` (PKCS#8). The text of a key is as secret as the key.
+pub fn pem(label: &str, der: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut text = format!("-----BEGIN {label}-----\n");
     for line in der.chunks(48) {
         for group in line.chunks(3) {
             let octet = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
@@ -123,6 +123,5 @@ fn pem(der: &[u8]) -> String {
         }
         text.push('\n');
     }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
+    text + &format!("-----END {label}-----\n")
 }

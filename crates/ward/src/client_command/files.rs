@@ -3,9 +3,9 @@
 //! Refused: private files that others on the machine can use, keys that are not PKCS#8 (with the command that
 //! makes them so), and files that are no regular ones or too large. No error carries a file's content.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rustls_pki_types::pem::PemObject as _;
@@ -167,15 +167,7 @@ pub(super) fn write_private(option: &str, path: &Path, bytes: &[u8]) -> Result<(
             "name a file in a directory of yours",
         )
     };
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".new");
-    let next = path.with_file_name(name);
-    // A left-over with other rights would keep them.
-    let _ = fs::remove_file(&next);
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next).map_err(fail)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
-    fs::rename(&next, path).map_err(fail)
+    crate::private::write(path, bytes, &ward_core::SystemRng).map_err(fail)
 }
 
 /// One registration, keyed by registration endpoint, community and client URI (CLI-15).

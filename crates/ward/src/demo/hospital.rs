@@ -302,7 +302,7 @@ impl Hospital {
             format!("{ward} client discover {server} --explain"),
             format!("{ward} client register {server} {me} --contact mailto:you@partner.example"),
             format!(
-                "ward client get {server} {me} --organization '{ORGANIZATION}' /Patient/{mine}"
+                "{ward} client get {server} {me} --organization '{ORGANIZATION}' /Patient/{mine}"
             ),
         ]
     }

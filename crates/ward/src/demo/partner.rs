@@ -8,7 +8,7 @@ use ward_client::{
     Config, Discovered, Hl7B2b, PartnerClient, Registered, RegistrationGrant, RegistrationRequest,
     Token,
 };
-use ward_community::{CertificateRequest, Issued, Operator};
+use ward_community::{CertificateRequest, Issued, Operator, pem};
 use ward_core::{ClientUri, OrganizationUri, Purpose, Secret, Thumbprint};
 use ward_net::client::HttpClient;
 use ward_net::lists::RevocationLists;
@@ -27,6 +27,8 @@ pub(crate) const CARE_APP: &str = "https://partner.example/apps/care";
 pub(crate) const SYNC_APP: &str = "https://partner.example/apps/sync";
 /// An application whose certificate will be revoked.
 pub(crate) const LOST_APP: &str = "https://partner.example/apps/lost-laptop";
+/// An application for whoever tries `ward client`.
+pub(crate) const VISITOR_APP: &str = "https://partner.example/apps/visitor";
 /// What the applications register for.
 pub(crate) const SCOPE: &str =
     "system/Condition.rs system/Encounter.rs system/Observation.rs system/Patient.rs";
@@ -89,6 +91,32 @@ impl Partner {
         };
         let uri = ClientUri::parse(uri).map_err(doing("reading the client URI"))?;
         Ok(App { uri, client: Arc::new(PartnerClient::new(config)), thumbprint })
+    }
+
+    /// Certificates and key of a further application in PEM, for a stranger to try `ward client` with:
+    /// `NAME.pem` and `NAME-key.pem`.
+    pub(crate) async fn hand_out(
+        &self,
+        dir: &Path,
+        name: &str,
+        uri: &str,
+    ) -> Result<(), DemoError> {
+        let (chain_file, key_file) =
+            (dir.join(format!("{name}.pem")), dir.join(format!("{name}-key.pem")));
+        if chain_file.exists() && key_file.exists() {
+            return Ok(());
+        }
+        let issued = self
+            .operator
+            .issue(&CertificateRequest::client("Partner", uri))
+            .await
+            .map_err(doing("issuing a certificate to hand out"))?;
+        let chain: String = issued.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
+        let key = Secret::new(pem("PRIVATE KEY", issued.key.expose()));
+        let rng = &*self.system.rng;
+        private::write(&chain_file, chain.as_bytes(), rng)
+            .and_then(|()| private::write(&key_file, key.expose().as_bytes(), rng))
+            .map_err(doing("the partner's PEM files"))
     }
 
     fn keep(&self, name: &str, issued: &Issued) -> Result<(), DemoError> {
