@@ -19,6 +19,7 @@ use crate::config::{IssuerConfig, IssuerDeps, ServedCommunity, check_communities
 use crate::discovery::{ALGS, Served};
 use crate::errors::{Answer, IssuerError, Refusal};
 use crate::limiter::Limiter;
+use crate::register::TURNS;
 use crate::sealed::Sealer;
 use crate::{scopes, wire};
 
@@ -38,6 +39,7 @@ pub struct Issuer {
     served: RwLock<Arc<[Arc<Served>]>>,
     registrations: Limiter,
     failures: Limiter,
+    pub(crate) turns: [tokio::sync::Mutex<()>; TURNS],
 }
 
 /// A request that is being answered.
@@ -86,6 +88,7 @@ impl Issuer {
             deps,
             sealer,
             served: RwLock::new(Arc::default()),
+            turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             registrations: Limiter::new(per_minute),
             failures: Limiter::new(per_minute.saturating_mul(FAILURES_PER_REGISTRATION)),
         };

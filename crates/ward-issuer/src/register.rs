@@ -12,9 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
-use ward_core::{Actor, ClientId, Event, EventKind, Timestamp, crypto};
+use ward_core::{Actor, ClientId, ClientUri, Event, EventKind, Timestamp, crypto};
 use ward_fhir::ScopeSet;
-use ward_policy::Subject;
+use ward_policy::{Subject, scopes_shrink};
 use ward_store::{Expected, Registration, StoreError};
 use ward_trust::{Chain, GrantTypes, Jws, Profile, SoftwareStatement, StatementError, Verified};
 
@@ -27,6 +27,8 @@ use crate::wire;
 
 /// Times that a change is decided anew because another one was faster.
 const ATTEMPTS: usize = 4;
+/// Clients whose registrations change at once, at most.
+pub(crate) const TURNS: usize = 64;
 
 /// A statement that a community vouches for.
 struct Vouched {
@@ -126,6 +128,8 @@ impl Issuer {
             }
             GrantTypes::ClientCredentials | GrantTypes::Cancel => {}
         }
+        // One at a time for a client: the store refuses what was decided on an older state.
+        let _turn = self.turn(&statement.iss).lock().await;
         for _ in 0..ATTEMPTS {
             let change = self.change(vouched, &statement, now).await?;
             match self.write(vouched, &change, now, exchange).await {
@@ -169,6 +173,13 @@ impl Issuer {
         Ok(self.deps.repositories.replays.claim(&self.tenant, key, until).await?)
     }
 
+    /// Whose turn it is to change the registration of a client URI.
+    fn turn(&self, uri: &ClientUri) -> &tokio::sync::Mutex<()> {
+        let [first, ..] = crypto::sha256(&[uri.as_str().as_bytes()]);
+        let [only, others @ ..] = &self.turns;
+        others.get(usize::from(first) % TURNS).unwrap_or(only)
+    }
+
     /// The registration as it shall be, from the statement and what is registered now.
     async fn change(
         &self,
@@ -180,7 +191,9 @@ impl Issuer {
         let community = &served.community;
         let registrations = &self.deps.repositories.registrations;
         let before = registrations.by_uri(&self.tenant, &community.uri, &statement.iss).await?;
-        let expected = before.as_ref().map_or(Expected::Absent, |old| Expected::Client(old.client));
+        let expected = before
+            .as_ref()
+            .map_or(Expected::Absent, |old| Expected::Unchanged(Box::new(old.clone())));
         let live = before.filter(|old| !old.cancelled);
         let cancel = statement.grant_types == GrantTypes::Cancel;
         let (action, status) = match (&live, cancel) {
@@ -254,10 +267,6 @@ impl Issuer {
     ) -> Result<(), StoreError> {
         let Change { registration, expected, action, before, .. } = change;
         let repositories = &self.deps.repositories;
-        let shrinks = !registration.cancelled
-            && before.as_ref().is_some_and(|old| {
-                !ScopeSet::parse(&registration.scopes).0.contains(&ScopeSet::parse(&old.scopes).0)
-            });
         let mut event = self
             .registration_event(action, vouched, now, exchange)
             .with("client_uri", registration.uri.as_str())
@@ -268,34 +277,13 @@ impl Issuer {
                 .with("scope_before", old.scopes.as_str())
                 .with("thumbprint_before", old.thumbprint.to_string());
         }
-        // MOD-10. Tokens of the wider scope end before the change, so that a crash between the two
-        // leaves none, and again after it, so that none escapes that was asked for in between. A
-        // cancellation ends them in its own transaction.
-        if shrinks {
-            // Settled with the last event below: the log drains in order.
-            let _ = self.end_tokens(registration, now, exchange).await?;
+        if before.as_ref().is_some_and(|old| scopes_shrink(&old.scopes, &registration.scopes)) {
+            // MOD-10: the store ends tokens of the wider scope in the transaction of the change.
+            event = event.with("tokens", "ended");
         }
-        let mut seq =
-            repositories.registrations.put(registration.clone(), *expected, event).await?;
-        if shrinks {
-            seq = self.end_tokens(registration, now, exchange).await?;
-        }
+        let seq =
+            repositories.registrations.put(registration.clone(), expected.clone(), event).await?;
         self.settle(seq).await.map_err(|error| StoreError::Unavailable(error.to_string()))
-    }
-
-    async fn end_tokens(
-        &self,
-        registration: &Registration,
-        now: Timestamp,
-        exchange: Exchange,
-    ) -> Result<ward_core::OutboxSeq, StoreError> {
-        let tenant = self.tenant.clone();
-        let mut event =
-            Event::new(EventKind::Revocation, "narrowed", tenant, now, exchange.correlation);
-        event.actor.client = Some(registration.client);
-        event.actor.community = Some(registration.community.clone());
-        let subjects = [Subject::Client(registration.client)];
-        self.deps.repositories.epochs.bump(&self.tenant, &subjects, event).await
     }
 
     fn registration_event(

@@ -75,6 +75,7 @@ impl Issuer {
             registration.scopes.clear();
             registration.updated = self.deps.clock.now();
             // The store ends the client's tokens in the transaction that cancels it.
+            // Whatever the client changed meanwhile: nobody can keep a revocation from happening.
             match registrations.put(registration, Expected::Client(client), event).await {
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),

@@ -18,7 +18,7 @@ pub use facts::{Facts, Roster};
 pub use judge::{Residual, Verdict, judge};
 pub use plan::{Denial, DenialCode, Permit, Plan, plan};
 pub use policy::{INCOMPLETE_NOTICE, notice, policy_hash};
-pub use principal::{Grant, Principal, Subject, SubjectError};
+pub use principal::{Grant, Principal, Subject, SubjectError, scopes_shrink};
 pub use resolve::{Presented, Resolve, ResolveError};
 
 #[cfg(test)]

@@ -150,6 +150,11 @@ impl From<Subject> for String {
     }
 }
 
+/// Whether scopes `after` allow less than `before`: tokens of the wider set must end (MOD-10).
+pub fn scopes_shrink(before: &str, after: &str) -> bool {
+    !ScopeSet::parse(after).0.contains(&ScopeSet::parse(before).0)
+}
+
 /// Scopes are stored as their canonical text, in which one set has one spelling.
 mod scope_text {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};

@@ -83,11 +83,15 @@ mod hexadecimal {
 }
 
 /// The state that a [`Registrations::put`] builds on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
     /// No registration has this tenant, community and URI.
     Absent,
-    /// The registration with this tenant, community and URI has this client id.
+    /// The registration with this tenant, community and URI is exactly this one. Its id is not enough:
+    /// what was decided on a registration that was revoked or changed since must not undo that.
+    Unchanged(Box<Registration>),
+    /// The registration with this tenant, community and URI has this client id. Good for cancelling
+    /// only, which stands above any change that came in between; else [`StoreError::Conflict`].
     Client(ClientId),
 }
 
@@ -109,8 +113,9 @@ pub trait Registrations: Send + Sync {
     ) -> Kept<'a, Option<Registration>>;
 
     /// Inserts, or replaces as a whole, if the state is still as expected; else
-    /// [`StoreError::Conflict`]. When the registration becomes cancelled or gets another client id,
-    /// the epoch of the client that it was is bumped in the same transaction, so that its tokens end.
+    /// [`StoreError::Conflict`]. When the registration becomes cancelled, gets another client id or
+    /// loses scopes (MOD-10), as compared with the row that is replaced, the epoch of the client that
+    /// it was is bumped in the same transaction, so that its tokens end.
     fn put(
         &self,
         registration: Registration,

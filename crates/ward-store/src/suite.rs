@@ -145,9 +145,9 @@ pub(crate) async fn fill(store: &Repositories, world: &World) -> Written {
         store.registrations.put(kept.clone(), Expected::Absent, registering()).await.unwrap();
     assert_eq!(first, OutboxSeq(1));
     let again = Registration { client: world.client(), ..kept.clone() };
-    for expected in [Expected::Absent, Expected::Client(world.client())] {
+    for expected in [Expected::Absent, Expected::Unchanged(Box::new(again.clone()))] {
         let refused = store.registrations.put(again.clone(), expected, registering()).await;
-        assert!(matches!(refused, Err(StoreError::Conflict)), "{expected:?}");
+        assert!(matches!(refused, Err(StoreError::Conflict)));
     }
     let stolen = Registration { client: kept.client, ..world.registration("stolen") };
     let refused = store.registrations.put(stolen, Expected::Absent, registering()).await;
@@ -157,12 +157,28 @@ pub(crate) async fn fill(store: &Repositories, world: &World) -> Written {
     assert!(matches!(refused, Err(StoreError::Tenant)));
 
     let mut modified = world.registration("modified");
-    let expected = Expected::Client(modified.client);
+    let first = Expected::Unchanged(Box::new(modified.clone()));
     let _ =
         store.registrations.put(modified.clone(), Expected::Absent, registering()).await.unwrap();
-    modified.scopes = "system/Patient.r".to_owned();
-    let _ = store.registrations.put(modified.clone(), expected, registering()).await.unwrap();
-    assert_eq!(store.epochs.current(&world.tenant, &Subject::Client(modified.client)), 0);
+    modified.scopes = "system/Observation.rs system/Patient.r".to_owned();
+    let _ = store.registrations.put(modified.clone(), first.clone(), registering()).await.unwrap();
+    let ended = || store.epochs.current(&world.tenant, &Subject::Client(modified.client));
+    assert_eq!(ended(), 0, "wider ends nothing");
+    // MOD-10: losing scopes ends the tokens, in the same transaction.
+    let wider = Expected::Unchanged(Box::new(modified.clone()));
+    let narrower = Registration { scopes: "system/Patient.r".to_owned(), ..modified.clone() };
+    let _ = store.registrations.put(narrower.clone(), wider.clone(), registering()).await.unwrap();
+    assert_eq!(ended(), 1);
+    // What was decided on an earlier state of the same client changes nothing.
+    for stale in [first, wider] {
+        let put = store.registrations.put(modified.clone(), stale, registering()).await;
+        assert!(matches!(put, Err(StoreError::Conflict)));
+    }
+    let byid = Expected::Client(modified.client);
+    let put = store.registrations.put(modified.clone(), byid, registering()).await;
+    assert!(matches!(put, Err(StoreError::Conflict)), "by id only to cancel");
+    assert_eq!(ended(), 1);
+    let modified = narrower;
 
     // Cancelling ends what the client was allowed, in the same transaction (IG §3.3).
     let mut cancelled = world.registration("cancelled");
@@ -176,13 +192,9 @@ pub(crate) async fn fill(store: &Repositories, world: &World) -> Written {
     let mut replaced = world.registration("replaced");
     let _ =
         store.registrations.put(replaced.clone(), Expected::Absent, registering()).await.unwrap();
-    let before = replaced.client;
+    let (before, old) = (replaced.client, Expected::Unchanged(Box::new(replaced.clone())));
     replaced.client = world.client();
-    let _ = store
-        .registrations
-        .put(replaced.clone(), Expected::Client(before), registering())
-        .await
-        .unwrap();
+    let _ = store.registrations.put(replaced.clone(), old, registering()).await.unwrap();
     assert_eq!(store.registrations.by_client(&world.tenant, before).await.unwrap(), None);
     assert_eq!(store.epochs.current(&world.tenant, &Subject::Client(before)), 1);
     assert_eq!(store.epochs.current(&world.tenant, &Subject::Client(replaced.client)), 0);
@@ -302,6 +314,7 @@ pub(crate) async fn check(store: &Repositories, world: &World, written: &Written
         (Subject::Grant(revoked.id), 1),
         (Subject::Token(written.token), 2),
         (Subject::Client(cancelled.client), 1),
+        (Subject::Client(written.modified.client), 1),
         (Subject::Client(kept.client), 0),
         (Subject::Grant(live.id), 0),
     ] {
@@ -365,7 +378,7 @@ pub(crate) async fn check(store: &Repositories, world: &World, written: &Written
     let numbers: Vec<u64> = rows.iter().map(|row| row.seq.0).collect();
     assert_eq!(numbers, (1..=written.last.0).collect::<Vec<_>>());
     let kinds: Vec<EventKind> = rows.iter().map(|row| row.event.kind).collect();
-    let mut want = vec![EventKind::Registration; 7];
+    let mut want = vec![EventKind::Registration; 8];
     want.extend([EventKind::Token; 3]);
     want.extend([EventKind::Revocation; 2]);
     want.extend([EventKind::Roster; 2]);

@@ -287,3 +287,47 @@ async fn what_is_not_there_cannot_be_revoked() {
     assert!(world.issuer.revoke(client, &act(&world)).await.is_err());
     assert!(world.clock.now().as_seconds() == START && world.events().await.is_empty());
 }
+
+/// What a modification has read before an operator revokes the client must not bring it back.
+#[tokio::test]
+async fn a_modification_in_flight_does_not_undo_a_revocation() {
+    let world = World::new();
+    let client = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
+    let id = ClientId::parse(&client).unwrap();
+    let before = registrations(&world).await.pop().unwrap();
+    world.issuer.revoke(Subject::Client(id), &act(&world)).await.unwrap();
+    let tenant = TenantId::default_tenant();
+    let kind = ward_core::EventKind::Registration;
+    let correlation = act(&world).correlation;
+    let event = Event::new(kind, "modified", tenant, world.clock.now(), correlation);
+    let expected = ward_store::Expected::Unchanged(Box::new(before.clone()));
+    let repositories = &world.issuer.deps.repositories;
+    let put = repositories.registrations.put(before, expected, event).await;
+    assert!(matches!(put, Err(ward_store::StoreError::Conflict)));
+    let answer = world.asserted(&PKI.client, &assertion(&client), SCOPE).await;
+    answer.refuses("P24 revoked", 400, "invalid_client");
+}
+
+/// The same through the front door, in a race.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_revoked_client_id_never_comes_back_from_a_race() {
+    for round in 0..20_u64 {
+        let world = World::new();
+        let client = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
+        let id = ClientId::parse(&client).unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let issuer = world.issuer.clone();
+            let body = envelope(&sign(&PKI.client, &statement(CLIENT_URI))).to_string();
+            tasks.spawn(async move {
+                issuer.respond(post(REGISTER, "application/json", body), ME).await.status()
+            });
+        }
+        tokio::time::sleep(Duration::from_micros(500 * (round % 10))).await;
+        // Nor can a client that keeps changing itself keep the revocation from happening.
+        world.issuer.revoke(Subject::Client(id), &act(&world)).await.unwrap();
+        while tasks.join_next().await.is_some() {}
+        let status = world.asserted(&PKI.client, &assertion(&client), SCOPE).await.status;
+        assert_eq!(status, 400, "round {round}");
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{OptionalExtension as _, Row, params};
 use ward_core::{ClientId, ClientUri, CommunityUri, Event, OutboxSeq, TenantId};
-use ward_policy::Subject;
+use ward_policy::{Subject, scopes_shrink};
 
 use super::{Sealed, Store, epochs, id_bytes, limit};
 use crate::StoreError;
@@ -12,6 +12,26 @@ use crate::repo::{Expected, Kept, Registration, Registrations};
 use crate::seal::Place;
 
 const TABLE: &str = "registrations";
+
+/// What a change demands to find in the row that it replaces.
+enum Demanded {
+    Nothing,
+    /// These octets. No two writes of a row have the same, so it is the row that was read.
+    Row(Vec<u8>),
+    /// This client id.
+    Client([u8; 16]),
+}
+
+impl Demanded {
+    fn is(&self, there: Option<&Stored>) -> bool {
+        match (self, there) {
+            (Self::Nothing, None) => true,
+            (Self::Row(octets), Some((_, sealed))) => *octets == sealed.bytes,
+            (Self::Client(id), Some((client, _))) => id == client,
+            _ => false,
+        }
+    }
+}
 
 /// Client id and sealed record.
 type Stored = ([u8; 16], Sealed);
@@ -33,6 +53,34 @@ impl Store {
             return Err(StoreError::Damaged { table: TABLE });
         }
         Ok(registration)
+    }
+
+    /// The registration of a client URI, with the octets of its row.
+    async fn stored_by_uri(
+        &self,
+        tenant: &TenantId,
+        community: &CommunityUri,
+        uri: &ClientUri,
+    ) -> Result<Option<(Registration, Vec<u8>)>, StoreError> {
+        let key = (tenant.clone(), community.clone(), uri.clone());
+        let found = self
+            .db
+            .query(move |db| {
+                let mut found = db.prepare_cached(
+                    "SELECT client, key_id, sealed FROM registrations
+                     WHERE tenant = ? AND community = ? AND uri = ?",
+                )?;
+                let key = params![key.0.as_str(), key.1.as_str(), key.2.as_str()];
+                Ok(found.query_row(key, stored).optional()?)
+            })
+            .await?;
+        let Some(found) = found else { return Ok(None) };
+        let octets = found.1.bytes.clone();
+        let registration = self.open_registration(tenant, found).await?;
+        if registration.community != *community || registration.uri != *uri {
+            return Err(StoreError::Damaged { table: TABLE });
+        }
+        Ok(Some((registration, octets)))
     }
 }
 
@@ -69,24 +117,7 @@ impl Registrations for Store {
         uri: &'a ClientUri,
     ) -> Kept<'a, Option<Registration>> {
         Box::pin(async move {
-            let key = (tenant.clone(), community.clone(), uri.clone());
-            let found = self
-                .db
-                .query(move |db| {
-                    let mut found = db.prepare_cached(
-                        "SELECT client, key_id, sealed FROM registrations
-                         WHERE tenant = ? AND community = ? AND uri = ?",
-                    )?;
-                    let key = params![key.0.as_str(), key.1.as_str(), key.2.as_str()];
-                    Ok(found.query_row(key, stored).optional()?)
-                })
-                .await?;
-            let Some(found) = found else { return Ok(None) };
-            let registration = self.open_registration(tenant, found).await?;
-            if registration.community != *community || registration.uri != *uri {
-                return Err(StoreError::Damaged { table: TABLE });
-            }
-            Ok(Some(registration))
+            Ok(self.stored_by_uri(tenant, community, uri).await?.map(|(found, _)| found))
         })
     }
 
@@ -98,6 +129,28 @@ impl Registrations for Store {
     ) -> Kept<'_, OutboxSeq> {
         Box::pin(async move {
             let (tenant, client) = (registration.tenant.clone(), registration.client);
+            let (community, uri) = (&registration.community, &registration.uri);
+            let found = self.stored_by_uri(&tenant, community, uri).await?;
+            let (before, demanded) = match (expected, found) {
+                (Expected::Absent, None) => (None, Demanded::Nothing),
+                (Expected::Unchanged(expected), Some((found, octets))) if *expected == found => {
+                    (Some(found), Demanded::Row(octets))
+                }
+                (Expected::Client(id), Some((found, _)))
+                    if found.client == id && client == id && registration.cancelled =>
+                {
+                    (Some(found), Demanded::Client(*id.as_bytes()))
+                }
+                _ => return Err(StoreError::Conflict),
+            };
+            // What the client was allowed ends with what allowed it.
+            let ended = before
+                .filter(|before| {
+                    registration.cancelled
+                        || before.client != client
+                        || scopes_shrink(&before.scopes, &registration.scopes)
+                })
+                .map(|before| Subject::Client(before.client));
             let place = Place { tenant: &tenant, table: TABLE, row: client.as_bytes() };
             let sealed = self.seal(place, &registration).await?;
             let (whose, now) = (tenant.clone(), self.clock.now());
@@ -111,19 +164,14 @@ impl Registrations for Store {
                         registration.community.as_str(),
                         registration.uri.as_str()
                     ];
-                    let before: Option<[u8; 16]> = db
+                    let there: Option<Stored> = db
                         .prepare_cached(
-                            "SELECT client FROM registrations
+                            "SELECT client, key_id, sealed FROM registrations
                              WHERE tenant = ? AND community = ? AND uri = ?",
                         )?
-                        .query_row(place, |row| id_bytes(row, 0))
+                        .query_row(place, stored)
                         .optional()?;
-                    let before = before.map(ClientId::from_bytes);
-                    let same = match expected {
-                        Expected::Absent => before.is_none(),
-                        Expected::Client(client) => before == Some(client),
-                    };
-                    if !same {
+                    if !demanded.is(there.as_ref()) {
                         return Err(StoreError::Conflict);
                     }
                     db.prepare_cached(
@@ -142,9 +190,7 @@ impl Registrations for Store {
                         sealed.key.0,
                         sealed.bytes
                     ])?;
-                    // What the client was allowed ends with it.
-                    let ended = before.filter(|before| registration.cancelled || *before != client);
-                    epochs::bump(db, &whose, ended.map(Subject::Client), now)
+                    epochs::bump(db, &whose, ended, now)
                 },
                 move |raised| map.raise(&also, raised),
             )
