@@ -8,6 +8,8 @@ use der::{Decode as _, Reader as _, SliceReader};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use webpki::aws_lc_rs as algorithms;
 
+use crate::{Certificate, PathError};
+
 /// The algorithms that may sign a certificate or list: SHA-256 and better over RSA of 2048 to 8192
 /// bits, P-256 and P-384 (PKI-13). SHA-1 and MD5 are not among them (X37).
 pub(crate) static SIGNATURE_ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
@@ -46,5 +48,23 @@ impl<'a> Signed<'a> {
         })?;
         reader.finish()?;
         Ok(signed)
+    }
+
+    /// Whether the key of `issuer` made the signature. `Signature`: it did not. `WeakSignature`: no accepted
+    /// algorithm fits (X37).
+    pub(crate) fn verify(&self, issuer: &Certificate) -> Result<(), PathError> {
+        let mut fault = PathError::WeakSignature;
+        for algorithm in SIGNATURE_ALGORITHMS {
+            if algorithm.signature_alg_id().as_ref() != self.algorithm
+                || algorithm.public_key_alg_id().as_ref() != issuer.key_algorithm()
+            {
+                continue;
+            }
+            match algorithm.verify_signature(issuer.key_bits(), self.tbs, self.signature) {
+                Ok(()) => return Ok(()),
+                Err(_) => fault = PathError::Signature,
+            }
+        }
+        Err(fault)
     }
 }

@@ -5,7 +5,7 @@
 //! beside the path (PKI-09), and on the path [`crate::path`] refuses it with the right code.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use der::{Decode as _, Encode as _, Reader as _, SliceReader, TagNumber};
@@ -17,6 +17,9 @@ use x509_cert::ext::pkix::{
     KeyUsage,
 };
 
+use crate::PathError;
+use crate::asn1::Signed;
+
 const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
@@ -27,6 +30,8 @@ const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7
 
 /// URLs of one kind that are read from one certificate; further ones are ignored.
 const MAX_URLS: usize = 8;
+/// Verdicts on signers that one certificate remembers.
+const MAX_SIGNERS: usize = 16;
 
 /// What kind of public key a certificate has (PKI-13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +77,8 @@ struct Parts {
     key_algorithm: Vec<u8>,
     key_bits: Vec<u8>,
     extensions: Extensions,
+    /// Keys under which the signature was tried already: a configured certificate is met again and again.
+    signers: Mutex<Vec<(Thumbprint, Result<(), PathError>)>>,
 }
 
 #[derive(Default)]
@@ -119,6 +126,7 @@ impl Certificate {
             key_algorithm,
             key_bits,
             extensions: extensions(tbs.extensions().map_or(&[], Vec::as_slice))?,
+            signers: Mutex::default(),
         })))
     }
 
@@ -203,6 +211,11 @@ impl Certificate {
         self.0.not_before <= now && now.as_seconds() <= self.0.not_after.as_seconds()
     }
 
+    /// Why paths may not end at this certificate, at whatever time.
+    pub(crate) fn anchor_fault(&self) -> Option<PathError> {
+        (!self.has_strong_key()).then_some(PathError::WeakKey)
+    }
+
     pub(crate) fn san_malformed(&self) -> bool {
         self.0.extensions.san_malformed
     }
@@ -224,6 +237,36 @@ impl Certificate {
     /// The key: an `RSAPublicKey` or an uncompressed point.
     pub(crate) fn key_bits(&self) -> &[u8] {
         &self.0.key_bits
+    }
+
+    /// SHA-256 over the key and its algorithm.
+    pub(crate) fn key_thumbprint(&self) -> Thumbprint {
+        Thumbprint(crypto::sha256(&[self.key_algorithm(), self.key_bits()]))
+    }
+
+    /// Whether the key of `issuer` signed this certificate. Says nothing of whether it may. Each signature
+    /// that has to be verified for it is added to `verified`.
+    pub(crate) fn signed_by(&self, issuer: &Self, verified: &mut usize) -> Result<(), PathError> {
+        let key = issuer.key_thumbprint();
+        let known = self
+            .0
+            .signers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .find_map(|(signer, verdict)| (*signer == key).then_some(*verdict));
+        if let Some(verdict) = known {
+            return verdict;
+        }
+        *verified += 1;
+        let verdict = Signed::from_der(self.der())
+            .map_err(|_| PathError::Malformed)
+            .and_then(|signed| signed.verify(issuer));
+        let mut signers = self.0.signers.lock().unwrap_or_else(PoisonError::into_inner);
+        if signers.len() < MAX_SIGNERS {
+            signers.push((key, verdict));
+        }
+        verdict
     }
 
     /// Whether both name the same subject with the same key.

@@ -7,7 +7,7 @@
 use std::sync::Mutex;
 
 use der::{Decode as _, Encode as _, Reader as _, SliceReader};
-use ward_core::{Thumbprint, Timestamp, crypto};
+use ward_core::{Thumbprint, Timestamp};
 use webpki::{CertRevocationList, Error, OwnedCertRevocationList};
 use x509_cert::ext::pkix::crl::IssuingDistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
@@ -15,7 +15,7 @@ use x509_cert::name::Name;
 use x509_cert::time::Time;
 
 use crate::Certificate;
-use crate::asn1::{SIGNATURE_ALGORITHMS, Signed};
+use crate::asn1::Signed;
 
 /// Verdicts on signers that one list remembers.
 const MAX_SIGNERS: usize = 16;
@@ -113,7 +113,7 @@ impl Crl {
         {
             return false;
         }
-        let key = Thumbprint(crypto::sha256(&[issuer.key_algorithm(), issuer.key_bits()]));
+        let key = issuer.key_thumbprint();
         let known = self
             .signers
             .lock()
@@ -132,18 +132,9 @@ impl Crl {
     }
 
     fn verify(&self, issuer: &Certificate) -> bool {
-        issuer.has_strong_key()
-            && SIGNATURE_ALGORITHMS
-                .iter()
-                .filter(|algorithm| algorithm.signature_alg_id().as_ref() == self.algorithm)
-                .filter(|algorithm| {
-                    algorithm.public_key_alg_id().as_ref() == issuer.key_algorithm()
-                })
-                .any(|algorithm| {
-                    algorithm
-                        .verify_signature(issuer.key_bits(), &self.tbs, &self.signature)
-                        .is_ok()
-                })
+        let signed =
+            Signed { tbs: &self.tbs, algorithm: &self.algorithm, signature: &self.signature };
+        issuer.has_strong_key() && signed.verify(issuer).is_ok()
     }
 
     /// Whether the certificate lies within the scope that the list states.

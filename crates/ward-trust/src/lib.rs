@@ -11,6 +11,7 @@
 
 mod asn1;
 pub mod assertion;
+mod build;
 pub mod certificate;
 pub mod claims;
 pub mod community;
@@ -33,7 +34,9 @@ pub use discovery::{Discovered, Found, Unproven};
 pub use identity::SigningIdentity;
 pub use jose::{Alg, JoseError, Jws, Verified};
 pub use metadata::{Metadata, MetadataError, SignedMetadata};
-pub use path::{Chain, PathError, candidate_paths, crl_urls_needed, validate, validate_within};
+pub use path::{
+    Chain, PathError, candidate_paths, crl_urls_needed, first_unrevoked, validate, validate_within,
+};
 pub use statement::{GrantTypes, SoftwareStatement, StatementError};
 
 #[cfg(test)]

@@ -1,26 +1,23 @@
 //! Paths from a leaf to a community's anchor (RFC 5280 §6; PKI-01..PKI-17, X01..X48).
 //!
-//! rustls-webpki builds paths and checks signatures, dates, CA bit, path length, name constraints and
-//! unknown critical extensions. It does not look at keyUsage, the anchor's dates, the SAN, key sizes of
-//! the leaf or policies (stack.md §2): those stand here, as does revocation, so that each reason has its
-//! own error and a missing list (503) is told from a revoked certificate. URI name constraints are
+//! rustls-webpki checks signatures, dates, CA bit, path length, name constraints and unknown critical
+//! extensions of the chains that [`crate::build`] makes. It does not look at keyUsage, the anchor's
+//! certificate, the SAN, key sizes of the leaf or policies (stack.md §2): those stand here and there, as
+//! does revocation, so that each reason has its own error and a missing list (503) is told from a revoked
+//! certificate. URI name constraints are
 //! refused by webpki whether or not they hold: a community bounds its members with
 //! [`Community::uri_prefixes`] instead.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use ward_core::Timestamp;
-use webpki::{EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath};
+use webpki::Error;
 use x509_cert::ext::pkix::KeyUsage;
 
+use crate::build::{self, Work};
 use crate::revocation::revocation;
 use crate::{Certificate, Community, Crl};
-
-/// Paths that are tried for one leaf.
-const MAX_PATHS: usize = 8;
 
 /// A built path: every signature, date and constraint on it holds.
 #[derive(Debug, Clone)]
@@ -211,15 +208,6 @@ impl From<Error> for PathError {
     }
 }
 
-/// Extended key usage is no criterion: the texts of UDAP set none (PKI-11). It must be readable.
-struct AnyUse;
-
-impl ExtendedKeyUsageValidator for AnyUse {
-    fn validate(&self, mut iter: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
-        iter.try_for_each(|id| id.map(|_| ()))
-    }
-}
-
 /// Every path from the leaf to an anchor that holds but for revocation, best first, at most 8.
 ///
 /// `extra` are the other certificates of `x5c`: their order does not matter (PKI-08), those that no
@@ -230,51 +218,19 @@ pub fn candidate_paths(
     community: &Community,
     now: Timestamp,
 ) -> Result<Vec<Chain>, PathError> {
-    check_leaf(leaf, community)?;
-    let mut pool: Vec<&Certificate> = Vec::new();
-    for certificate in extra.iter().chain(&community.intermediates) {
-        // An anchor sent along would only make each path longer by itself.
-        let anchor = community.anchors.iter().any(|anchor| anchor.same_entity(certificate));
-        if !anchor && certificate != leaf && !pool.contains(&certificate) {
-            pool.push(certificate);
-        }
-    }
-    let leaf_der = CertificateDer::from(leaf.der());
-    let pool_der: Vec<_> = pool.iter().map(|one| CertificateDer::from(one.der())).collect();
-    let anchor_der: Vec<_> =
-        community.anchors.iter().map(|one| CertificateDer::from(one.der())).collect();
-    let anchors: Vec<TrustAnchor<'_>> = anchor_der
-        .iter()
-        .map(webpki::anchor_from_trusted_cert)
-        .collect::<Result<_, _>>()
-        .map_err(|_| PathError::Malformed)?;
-    let end_entity = EndEntityCert::try_from(&leaf_der)?;
-    let seconds = u64::try_from(now.as_seconds()).unwrap_or(0);
+    candidate_paths_counted(leaf, extra, community, now, &mut Work::default())
+}
 
-    let found: RefCell<Vec<Chain>> = RefCell::default();
-    let fault: RefCell<Option<PathError>> = RefCell::default();
-    let judge = |path: &VerifiedPath<'_>| {
-        match assemble(path, leaf, &pool, community, now) {
-            Ok(chain) => found.borrow_mut().push(chain),
-            Err(error) => {
-                fault.borrow_mut().get_or_insert(error);
-            }
-        }
-        // "No" makes webpki go on to the next path: all are wanted (X44).
-        if found.borrow().len() < MAX_PATHS { Err(Error::UnknownIssuer) } else { Ok(()) }
-    };
-    let outcome = end_entity.verify_for_usage(
-        crate::asn1::SIGNATURE_ALGORITHMS,
-        &anchors,
-        &pool_der,
-        UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
-        AnyUse,
-        None,
-        Some(&judge),
-    );
-    let error = outcome.err().map_or(PathError::Untrusted, PathError::from);
-    let found = found.take();
-    if found.is_empty() { Err(fault.take().unwrap_or(error)) } else { Ok(found) }
+/// [`candidate_paths`], and what it cost.
+pub(crate) fn candidate_paths_counted(
+    leaf: &Certificate,
+    extra: &[Certificate],
+    community: &Community,
+    now: Timestamp,
+    work: &mut Work,
+) -> Result<Vec<Chain>, PathError> {
+    check_leaf(leaf, community)?;
+    build::chains(leaf, extra, community, now, work)
 }
 
 /// The lists to fetch before [`validate`]: the CRL URLs of the certificates on paths to an anchor, and
@@ -317,9 +273,21 @@ pub fn validate_within(
     now: Timestamp,
     grace: Duration,
 ) -> Result<Chain, PathError> {
+    first_unrevoked(candidate_paths(leaf, extra, community, now)?, community, lists, now, grace)
+}
+
+/// The first of these paths, as [`candidate_paths`] gave them, that no list speaks against: the second
+/// half of [`validate_within`], for a caller that has fetched lists in between.
+pub fn first_unrevoked(
+    paths: Vec<Chain>,
+    community: &Community,
+    lists: &[Arc<Crl>],
+    now: Timestamp,
+    grace: Duration,
+) -> Result<Chain, PathError> {
     let mut stale = None;
     let mut worst: Option<PathError> = None;
-    for mut chain in candidate_paths(leaf, extra, community, now)? {
+    for mut chain in paths {
         match revocation(&chain, community, lists, now, grace) {
             Ok(false) => return Ok(chain),
             Ok(true) => {
@@ -364,44 +332,4 @@ fn check_leaf(leaf: &Certificate, community: &Community) -> Result<(), PathError
         return Err(PathError::Policy);
     }
     Ok(())
-}
-
-/// From webpki's path to ours, with the checks that webpki leaves out.
-fn assemble(
-    path: &VerifiedPath<'_>,
-    leaf: &Certificate,
-    pool: &[&Certificate],
-    community: &Community,
-    now: Timestamp,
-) -> Result<Chain, PathError> {
-    let mut certificates = vec![leaf.clone()];
-    for issuer in path.intermediate_certificates() {
-        let der = issuer.der();
-        let known = pool.iter().find(|one| one.der() == der.as_ref());
-        let issuer = *known.ok_or(PathError::Malformed)?;
-        if issuer.malformed() {
-            return Err(PathError::Malformed);
-        }
-        if !issuer.may(KeyUsage::key_cert_sign) {
-            return Err(PathError::KeyCertSign);
-        }
-        if !issuer.has_strong_key() {
-            return Err(PathError::WeakKey);
-        }
-        certificates.push(issuer.clone());
-    }
-    // One CA may stand in the configuration with several certificates: any that is valid now will do.
-    let is_this = |anchor: &&Certificate| {
-        webpki::anchor_from_trusted_cert(&CertificateDer::from(anchor.der()))
-            .is_ok_and(|known| known == *path.anchor())
-    };
-    let mut ends = community.anchors.iter().filter(is_this).peekable();
-    if ends.peek().is_none() {
-        return Err(PathError::Untrusted);
-    }
-    let anchor = ends.find(|anchor| anchor.is_valid_at(now)).ok_or(PathError::AnchorExpired)?;
-    if !anchor.has_strong_key() {
-        return Err(PathError::WeakKey);
-    }
-    Ok(Chain { certificates, anchor: anchor.clone(), stale: false })
 }

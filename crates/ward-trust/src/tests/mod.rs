@@ -7,5 +7,6 @@ mod jose;
 mod metadata;
 mod path;
 mod pki;
+mod pool;
 mod revocation;
 mod statement;
