@@ -32,7 +32,7 @@ pub enum Reference {
     Urn,
     /// An absolute URL elsewhere.
     Foreign {
-        /// Whether it ends like the URL of a Patient.
+        /// Whether it says, or may hide, `Patient` anywhere.
         patient: bool,
     },
     /// None of these: a conditional reference, a wrong-case type, stray characters, ….
@@ -49,6 +49,9 @@ impl Reference {
         if text.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("urn:")) {
             return Self::Urn;
         }
+        if is_strange(text) {
+            return Self::Unclear;
+        }
         let Some(absolute) = Url::split(text) else { return Self::local(text) };
         let known = bases.iter().filter_map(|base| Url::split(base.trim_end_matches('/')));
         for base in known {
@@ -56,7 +59,7 @@ impl Reference {
                 return Self::local(rest);
             }
         }
-        Self::Foreign { patient: leads_to_patient(absolute.path) }
+        Self::Foreign { patient: may_say_patient(text) }
     }
 
     fn local(text: &str) -> Self {
@@ -82,15 +85,17 @@ impl Reference {
 /// type and neither says nor hides `Patient`.
 pub(crate) fn is_surely_no_patient(text: &str) -> bool {
     let head = text.split(['/', '?']).next().and_then(ResourceType::from_name);
-    head.is_some_and(|rtype| !rtype.is_patient())
-        && !text.to_ascii_lowercase().contains("patient")
-        && !text.contains('%')
+    head.is_some_and(|rtype| !rtype.is_patient()) && !may_say_patient(text) && !is_strange(text)
 }
 
-/// Whether the path of a URL has a segment that says, or may hide, `Patient`.
-fn leads_to_patient(path: &str) -> bool {
-    path.split(['/', '?', '#', ';'])
-        .any(|word| word.eq_ignore_ascii_case("patient") || word.contains('%'))
+/// Whether a text says `Patient`, in any case, or may hide it behind percent-encoding.
+fn may_say_patient(text: &str) -> bool {
+    text.contains('%') || text.to_ascii_lowercase().contains("patient")
+}
+
+/// Characters that no reference has and that others may read as a slash, or leave out.
+fn is_strange(text: &str) -> bool {
+    text.chars().any(|letter| letter == '\\' || letter.is_whitespace() || letter.is_control())
 }
 
 struct Url<'a> {
@@ -161,7 +166,11 @@ mod tests {
             ("URN:uuid:85b6b5cc", Reference::Urn),
             ("https://other.example/fhir/Patient/B", Reference::Foreign { patient: true }),
             ("https://other.example/fhir/Device/B", Reference::Foreign { patient: false }),
-            ("https://gw.example/default/fhirPatient/B", Reference::Foreign { patient: false }),
+            ("https://gw.example/default/fhirPatient/B", Reference::Foreign { patient: true }),
+            ("https://gw.example/default/FHIR/Patient/B", Reference::Foreign { patient: true }),
+            ("https://x.example?ref=Patient/B", Reference::Foreign { patient: true }),
+            ("https://x.example/Patient|B", Reference::Foreign { patient: true }),
+            ("https://x.example/a?q=patient:B", Reference::Foreign { patient: true }),
             ("https://other.example/%50atient/B", Reference::Foreign { patient: true }),
             ("https://u@gw.example/default/fhir/Patient/B", Reference::Foreign { patient: true }),
         ] {
@@ -187,6 +196,12 @@ mod tests {
             "Foo/1",
             "Patient/%42",
             "https://gw.example/default/fhir//Patient/B",
+            "http://127.0.0.1:8080/fhir\\Patient\\B",
+            "http:\\\\127.0.0.1:8080\\fhir\\Patient\\B",
+            "http://127.0.0.1:8080/fhir/Pat\tient/B",
+            "http://127.0.0.1:8080/fhir/Pat\u{a0}ient/B",
+            "http://127.0.0.1:8080/fhir/Pat\u{0}ient/B",
+            "https://other.example/Device/B ",
             "https://gw.example/default/fhir/x/../Patient/B",
         ] {
             assert_eq!(Reference::parse(text, &BASES), Reference::Unclear, "{text}");
@@ -203,6 +218,8 @@ mod tests {
         {
             assert!(!is_surely_no_patient(text), "{text}");
         }
-        assert!(!is_surely_no_patient("Device/%2e%2e/x"));
+        for text in ["Device/%2e%2e/x", "Device/..\\Pat/B", "Device/ x", "Device/\u{7}x"] {
+            assert!(!is_surely_no_patient(text), "{text}");
+        }
     }
 }
