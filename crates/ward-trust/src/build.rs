@@ -84,7 +84,7 @@ pub(crate) fn chains(
         work.chains += 1;
         work.certificates += issuers.len() + 1;
         match verify(leaf, &issuers, anchor, now)
-            .and_then(|()| assemble(leaf, &issuers, anchor, now))
+            .and_then(|()| assemble(leaf, &issuers, anchor, community, now))
         {
             Ok(chain) => found.push(chain),
             Err(error) => {
@@ -279,6 +279,7 @@ fn assemble(
     leaf: &Certificate,
     issuers: &[&Certificate],
     anchor: &Certificate,
+    community: &Community,
     now: Timestamp,
 ) -> Result<Chain, PathError> {
     for issuer in issuers {
@@ -297,6 +298,19 @@ fn assemble(
     }
     if let Some(fault) = anchor.anchor_fault() {
         return Err(fault);
+    }
+    // An authority that may not issue under a policy cannot hand it to a member (RFC 5280 §6.1.3 (d)). The
+    // leaf and all above it must agree on one. Mappings are not followed: critical ones are refused by webpki.
+    let authorities = || issuers.iter().copied().chain([anchor]);
+    let agreed = |oid: &&String| {
+        leaf.policy_oids().contains(oid) && authorities().all(|one| one.allows_policy(oid))
+    };
+    if !community.policies.is_empty() && !community.policies.iter().any(|oid| agreed(&oid)) {
+        return Err(PathError::Policy);
+    }
+    let issuing = issuers.first().copied().unwrap_or(anchor).thumbprint();
+    if !community.issuing.is_empty() && !community.issuing.contains(&issuing) {
+        return Err(PathError::ForeignIssuer);
     }
     let mut certificates = vec![leaf.clone()];
     certificates.extend(issuers.iter().map(|one| (*one).clone()));

@@ -27,6 +27,8 @@ const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("
 const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
 const AUTHORITY_INFO_ACCESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1");
 const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
+/// anyPolicy (RFC 5280 §4.2.1.4).
+const ANY_POLICY: &str = "2.5.29.32.0";
 
 /// URLs of one kind that are read from one certificate; further ones are ignored.
 const MAX_URLS: usize = 8;
@@ -191,6 +193,13 @@ impl Certificate {
         &self.0.extensions.policies
     }
 
+    /// Whether an authority with this certificate may issue under a policy: it names the policy or
+    /// anyPolicy, or names none at all (RFC 5280 §4.2.1.4).
+    pub fn allows_policy(&self, oid: &str) -> bool {
+        let named = self.policy_oids();
+        named.is_empty() || named.iter().any(|one| one == oid || one == ANY_POLICY)
+    }
+
     /// Whether basicConstraints say `CA:TRUE`.
     pub fn is_ca(&self) -> bool {
         self.0.extensions.is_ca
@@ -346,6 +355,8 @@ fn extensions(list: &[x509_cert::ext::Extension]) -> Result<Extensions, Certific
             CRL_DISTRIBUTION_POINTS => CrlDistributionPoints::from_der(value)
                 .map(|points| found.crl_urls = crl_urls(&points)),
             CERTIFICATE_POLICIES => CertificatePolicies::from_der(value).map(|policies| {
+                // SIZE (1..MAX): an empty list is not "no list".
+                found.malformed |= policies.0.is_empty();
                 found.policies =
                     policies.0.iter().map(|one| one.policy_identifier.to_string()).collect();
             }),

@@ -1,10 +1,10 @@
 //! A trust community as this server or client sees it (IG §2.4, §8.5 as amended, COM-01..COM-07).
 //!
 //! Nothing in a request names its community: the chain decides (PKI-09). So a community carries what
-//! selects it (anchors, policy OIDs, SAN-URI prefixes) beside what it allows. Anchors come from here
+//! selects it (anchors, issuing CAs, policy OIDs, SAN-URI prefixes) beside what it allows. Anchors come from here
 //! only; a certificate that a caller sends is never an anchor (X07).
 
-use ward_core::{CommunityUri, Purpose};
+use ward_core::{CommunityUri, Purpose, Thumbprint};
 
 use crate::Certificate;
 
@@ -36,7 +36,11 @@ pub struct Community {
     pub organization_schemes: Vec<String>,
     /// At most this many purposes of use in one `hl7-b2b` (B16); `None`: no bound of its own.
     pub max_purposes: Option<usize>,
-    /// Dotted certificate-policy OIDs of which the leaf must carry at least one (PKI-14, X45). Empty: no demand.
+    /// The authorities that issue to members: certificates of which one must have signed the leaf, each also
+    /// among [`Self::intermediates`] or [`Self::anchors`] (§8.5 as amended). Empty: any below an anchor.
+    pub issuing: Vec<Thumbprint>,
+    /// Dotted certificate-policy OIDs: the leaf must carry one that every authority above it, if it names
+    /// policies at all, may issue under (PKI-14, X45). Empty: no demand.
     pub policies: Vec<String>,
     /// Prefixes of which every SAN URI of a leaf must have one (§8.5 as amended). Empty: no demand.
     pub uri_prefixes: Vec<String>,
@@ -57,6 +61,7 @@ impl Community {
             purposes: vec![Purpose::Treatment],
             organization_schemes: vec!["urn:oid:".to_owned(), "https:".to_owned()],
             max_purposes: None,
+            issuing: Vec::new(),
             policies: Vec::new(),
             uri_prefixes: Vec::new(),
             require_revocation: true,
@@ -64,23 +69,59 @@ impl Community {
     }
 
     /// Whether some certificate could belong to both communities, for then it would decide nothing:
-    /// a start-up error (COM-07 as amended). Sharing an anchor alone is none, as long as the policies or
-    /// the URI prefixes tell the members apart.
+    /// a start-up error (COM-07 as amended). Sharing an anchor alone is none, as long as URI prefixes or
+    /// issuing authorities tell the members apart.
+    ///
+    /// Different policies alone do not: a certificate can carry both. They do where an authority that both
+    /// name has a certificate that does not allow the policies of one of them.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let shared =
-            self.anchors.iter().any(|one| other.anchors.iter().any(|two| one.same_entity(two)));
-        let policies_differ = !self.policies.is_empty()
-            && !other.policies.is_empty()
-            && !self.policies.iter().any(|oid| other.policies.contains(oid));
-        let one_in_another = |one: &String, two: &String| {
-            one.starts_with(two.as_str()) || two.starts_with(one.as_str())
-        };
-        let prefixes_differ = !self.uri_prefixes.is_empty()
-            && !other.uri_prefixes.is_empty()
-            && !self
-                .uri_prefixes
-                .iter()
-                .any(|one| other.uri_prefixes.iter().any(|two| one_in_another(one, two)));
-        shared && !policies_differ && !prefixes_differ
+        self.reaches(other)
+            && !apart(&self.uri_prefixes, &other.uri_prefixes, |one, two| {
+                one.starts_with(two.as_str()) || two.starts_with(one.as_str())
+            })
+            && !self.issuers_apart(other)
     }
+
+    /// Whether a path for one may also be a path for the other: an anchor of one is an anchor, or an
+    /// authority, of the other.
+    fn reaches(&self, other: &Self) -> bool {
+        let meet = |one: &Self, two: &Self| {
+            one.anchors
+                .iter()
+                .any(|anchor| two.authorities().any(|known| anchor.same_entity(known)))
+        };
+        meet(self, other) || meet(other, self)
+    }
+
+    fn authorities(&self) -> impl Iterator<Item = &Certificate> {
+        self.anchors.iter().chain(&self.intermediates)
+    }
+
+    /// The certificates of [`Self::issuing`], as far as they are known.
+    fn issuing_certificates(&self) -> Vec<&Certificate> {
+        self.authorities().filter(|one| self.issuing.contains(&one.thumbprint())).collect()
+    }
+
+    /// Whether no authority can issue one certificate for both: each names its own, all of them known. Keys
+    /// count, not certificates, for an authority can have several.
+    fn issuers_apart(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.issuing_certificates(), other.issuing_certificates());
+        let known = |one: &Self, found: &[&Certificate]| {
+            let found = |wanted: &Thumbprint| found.iter().any(|ca| ca.thumbprint() == *wanted);
+            !one.issuing.is_empty() && one.issuing.iter().all(found)
+        };
+        let may = |one: &Self, ca: &Certificate| {
+            one.policies.is_empty() || one.policies.iter().any(|oid| ca.allows_policy(oid))
+        };
+        known(self, &ours)
+            && known(other, &theirs)
+            && !ours.iter().filter(|ca| may(self, ca)).any(|ca| {
+                theirs.iter().filter(|two| may(other, two)).any(|two| two.same_entity(ca))
+            })
+    }
+}
+
+/// Whether two selectors admit nothing in common; an empty one admits everything.
+fn apart(one: &[String], two: &[String], meet: impl Fn(&String, &String) -> bool) -> bool {
+    !one.is_empty() && !two.is_empty() && !one.iter().any(|a| two.iter().any(|b| meet(a, b)))
 }

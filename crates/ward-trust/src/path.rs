@@ -98,7 +98,10 @@ pub enum PathError {
     /// A SAN URI outside the prefixes of the community (§8.5 as amended).
     #[error("the certificate's URI is outside the community")]
     ForeignUri,
-    /// A demanded certificate policy is absent (X45).
+    /// Issued by an authority that the community does not name as one of its own (§8.5 as amended).
+    #[error("the certificate was issued outside the community")]
+    ForeignIssuer,
+    /// A demanded certificate policy is absent, or an issuer may not issue under it (X45).
     #[error("a required certificate policy is absent")]
     Policy,
     /// A certificate or extension that does not decode.
@@ -159,7 +162,7 @@ impl PathError {
             Self::WeakSignature => "X37",
             Self::NoUri => "X38",
             Self::MalformedUri => "X41",
-            Self::ForeignUri => "COM-07",
+            Self::ForeignUri | Self::ForeignIssuer => "COM-07",
             Self::Policy => "X45",
             Self::Revoked => "X10",
             Self::NoRevocationSource => "X21",

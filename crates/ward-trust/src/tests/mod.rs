@@ -9,4 +9,5 @@ mod path;
 mod pki;
 mod pool;
 mod revocation;
+mod selectors;
 mod statement;

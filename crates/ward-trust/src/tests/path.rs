@@ -48,7 +48,7 @@ pub(super) fn leaf_case(
 }
 
 /// Another issuing CA and a leaf under it.
-fn issuing_case(
+pub(super) fn issuing_case(
     row: &'static str,
     want: Result<usize, PathError>,
     edit: impl FnOnce(&mut rcgen::CertificateParams),
@@ -514,22 +514,4 @@ fn time_is_an_argument() {
         let got = validate(&world.leaf.certificate, &extra, &world.community(), &lists, now);
         assert_eq!(got.map(|_| ()), want, "{seconds}");
     }
-}
-
-#[test]
-fn communities_that_no_certificate_could_tell_apart_overlap() {
-    let (one, two) = (Ca::root("One"), Ca::root("Two"));
-    let base = community(&[&one]);
-    let with = |prefixes: &[&str], policies: &[&str]| {
-        let mut community = community(&[&two, &one]);
-        community.uri_prefixes = prefixes.iter().map(|&p| p.to_owned()).collect();
-        community.policies = policies.iter().map(|&p| p.to_owned()).collect();
-        community
-    };
-    assert!(!base.overlaps(&community(&[&two])));
-    assert!(base.overlaps(&with(&[], &[])));
-    assert!(base.overlaps(&with(&["https://a/"], &["1.2"])));
-    assert!(with(&["https://a/"], &[]).overlaps(&with(&["https://a/b"], &[])));
-    assert!(!with(&["https://a/"], &[]).overlaps(&with(&["https://b/"], &[])));
-    assert!(!with(&[], &["1.2"]).overlaps(&with(&[], &["1.3"])));
 }

@@ -1,0 +1,172 @@
+//! What selects a community (COM-07, §8.5 as amended): policies, issuing authorities, URI prefixes, and when
+//! two communities could both claim one certificate.
+
+use rcgen::KeyPair;
+
+use super::path::{Case, case, issuing_case, run};
+use super::pki::{Ca, World, community, extension, p256, tlv};
+use crate::PathError;
+
+#[test]
+fn communities_that_no_certificate_could_tell_apart_overlap() {
+    let (one, two) = (Ca::root("One"), Ca::root("Two"));
+    let base = community(&[&one]);
+    let with = |prefixes: &[&str], policies: &[&str]| {
+        let mut community = community(&[&two, &one]);
+        community.uri_prefixes = prefixes.iter().map(|&p| p.to_owned()).collect();
+        community.policies = policies.iter().map(|&p| p.to_owned()).collect();
+        community
+    };
+    assert!(!base.overlaps(&community(&[&two])));
+    assert!(base.overlaps(&with(&[], &[])));
+    assert!(base.overlaps(&with(&["https://a/"], &["1.2"])));
+    assert!(with(&["https://a/"], &[]).overlaps(&with(&["https://a/b"], &[])));
+    assert!(!with(&["https://a/"], &[]).overlaps(&with(&["https://b/"], &[])));
+    // One certificate can carry both policies: by them alone nothing is told apart.
+    assert!(with(&[], &["1.2"]).overlaps(&with(&[], &["1.3"])));
+    // One's anchor is an authority below the other's.
+    let below = one.child("Below");
+    let mut upper = community(&[&one]);
+    assert!(!upper.overlaps(&community(&[&below])), "nothing is known of it");
+    upper.intermediates.push(below.certificate.clone());
+    assert!(upper.overlaps(&community(&[&below])) && community(&[&below]).overlaps(&upper));
+}
+
+#[test]
+fn issuing_authorities_tell_communities_apart_by_their_keys() {
+    let root = Ca::root("Root");
+    let (first, second) = (root.child("First"), root.child("Second"));
+    let key = KeyPair::try_from(first.issuer.key().serialized_der()).unwrap();
+    let again = root.child_with("First", key, |_| {});
+    let by = |known: &[&Ca], issuing: &[&Ca], policies: &[&str]| {
+        let mut community = community(&[&root]);
+        community.intermediates = known.iter().map(|ca| ca.certificate.clone()).collect();
+        community.issuing = issuing.iter().map(|ca| ca.certificate.thumbprint()).collect();
+        community.policies = policies.iter().map(|&p| p.to_owned()).collect();
+        community
+    };
+    let ours = by(&[&first], &[&first], &[]);
+    for (what, other, overlap) in [
+        ("another authority", by(&[&second], &[&second], &[]), false),
+        ("the same", by(&[&first], &[&first], &[]), true),
+        ("one of two", by(&[&first, &second], &[&first, &second], &[]), true),
+        ("any", by(&[&second], &[], &[]), true),
+        ("one of which nothing is known", by(&[], &[&second], &[]), true),
+        ("another certificate for the same key", by(&[&again], &[&again], &[]), true),
+        ("the same, which names no policies", by(&[&first], &[&first], &["1.2"]), true),
+        ("the root", by(&[], &[&root], &[]), false),
+    ] {
+        assert_eq!(ours.overlaps(&other), overlap, "{what}");
+        assert_eq!(other.overlaps(&ours), overlap, "{what}");
+    }
+    // An authority whose certificate allows one policy cannot issue under the other.
+    let bound =
+        root.child_with("Bound", p256(), |p| p.custom_extensions = vec![policies(&[0x2a, 3, 4])]);
+    let with = |oid: &str| by(&[&bound], &[&bound], &[oid]);
+    assert!(!with("1.2.3.4").overlaps(&with("1.2.3.5")));
+    assert!(with("1.2.3.4").overlaps(&with("1.2.3.4")));
+}
+
+#[test]
+fn members_come_from_the_issuing_authorities_of_their_community() {
+    let world = World::new();
+    let other = world.root.child("Other");
+    let pinned = |row, want, ca: &Ca| {
+        let mut case = case(row, &world, want);
+        case.community.issuing = vec![ca.certificate.thumbprint()];
+        case
+    };
+    let mut direct = pinned("issued by the root itself", Ok(1), &world.root);
+    direct.leaf = world.root.leaf().certificate;
+    let mut below =
+        pinned("COM-07 an authority below", Err(PathError::ForeignIssuer), &world.issuing);
+    let sub = world.issuing.child("Sub");
+    below.leaf = sub.leaf().certificate;
+    below.extra.push(sub.certificate);
+    run(vec![
+        pinned("its own", Ok(2), &world.issuing),
+        pinned("COM-07 another", Err(PathError::ForeignIssuer), &other),
+        pinned("COM-07 the root alone", Err(PathError::ForeignIssuer), &world.root),
+        direct,
+        below,
+    ]);
+}
+
+#[test]
+fn a_policy_is_worth_what_every_authority_above_says() {
+    let (p1, p2, any): (&[u8], &[u8], &[u8]) =
+        (&[0x2a, 3, 4], &[0x2a, 3, 5], &[0x55, 0x1d, 0x20, 0]);
+    let none: &[u8] = &[];
+    let mapping = || {
+        let oid = |content: &[u8]| tlv(0x06, &[content]);
+        tlv(0x30, &[&tlv(0x30, &[&oid(p2), &oid(p1)])])
+    };
+    let wanted = vec!["1.2.3.4".to_owned(), "1.2.3.9".to_owned()];
+    let listed = |oid: &[u8]| if oid.is_empty() { vec![] } else { vec![policies(oid)] };
+    let mut cases = Vec::new();
+    for (row, top, middle, extra, want) in [
+        ("no authority names policies", none, none, None, Ok(3)),
+        ("both name it", p1, p1, None, Ok(3)),
+        ("anyPolicy", any, any, None, Ok(3)),
+        (
+            "X45 the issuing authority may issue under another alone",
+            none,
+            p2,
+            None,
+            Err(PathError::Policy),
+        ),
+        ("X45 an authority further up", p2, none, None, Err(PathError::Policy)),
+        ("X45 anyPolicy below another", p2, any, None, Err(PathError::Policy)),
+        ("a mapping is not followed", none, p2, Some(false), Err(PathError::Policy)),
+        ("a critical mapping", none, p1, Some(true), Err(PathError::CriticalExtension)),
+    ] {
+        let root = Ca::root("Root");
+        let first = root.child_with("First", p256(), |p| p.custom_extensions = listed(top));
+        let second = first.child_with("Second", p256(), |p| {
+            p.custom_extensions = listed(middle);
+            if let Some(critical) = extra {
+                p.custom_extensions.push(extension(&[2, 5, 29, 33], critical, mapping()));
+            }
+        });
+        let leaf = second.leaf_with(p256(), |p| p.custom_extensions = listed(p1));
+        let mut trusted = community(&[&root]);
+        trusted.policies.clone_from(&wanted);
+        cases.push(Case {
+            row,
+            leaf: leaf.certificate,
+            lists: vec![root.list(&[]), first.list(&[]), second.list(&[])],
+            extra: vec![first.certificate, second.certificate],
+            community: trusted,
+            want,
+        });
+    }
+    // requireExplicitPolicy: 0
+    cases.push(issuing_case("policy constraints", Err(PathError::CriticalExtension), |p| {
+        p.custom_extensions =
+            vec![extension(&[2, 5, 29, 36], true, tlv(0x30, &[&tlv(0x80, &[&[0]])]))];
+    }));
+    cases.push(issuing_case("an empty list of policies", Err(PathError::Malformed), |p| {
+        p.custom_extensions = vec![extension(&[2, 5, 29, 32], false, tlv(0x30, &[]))];
+    }));
+    // The anchor's own policies count as any authority's.
+    let root = Ca::root_with("Root", p256(), |p| p.custom_extensions = listed(p2));
+    let leaf = root.leaf_with(p256(), |p| p.custom_extensions = listed(p1)).certificate;
+    let mut trusted = community(&[&root]);
+    trusted.policies = wanted;
+    let lists = vec![root.list(&[])];
+    let want = Err(PathError::Policy);
+    cases.push(Case {
+        row: "X45 the anchor",
+        leaf,
+        extra: vec![],
+        community: trusted,
+        lists,
+        want,
+    });
+    run(cases);
+}
+
+/// certificatePolicies with one OID (contents only).
+fn policies(oid: &[u8]) -> rcgen::CustomExtension {
+    extension(&[2, 5, 29, 32], false, tlv(0x30, &[&tlv(0x30, &[&tlv(0x06, &[oid])])]))
+}
