@@ -18,6 +18,8 @@ pub struct Limits {
     pub target_bytes: usize,
     /// Nesting of a JSON document, levels (JWT-10, B8).
     pub json_depth: usize,
+    /// Nesting of a record of the upstream, levels; deeper ones are hidden. At most 100.
+    pub upstream_json_depth: usize,
     /// Certificates in `x5c` (R20).
     pub x5c_certificates: usize,
     /// One certificate, DER bytes (R20).
@@ -38,9 +40,20 @@ pub struct Limits {
     pub page_default: usize,
     /// Largest page size; a larger `_count` is lowered to it (D31).
     pub page_max: usize,
-    /// Upstream pages read for one page of ours (E3).
+    /// Entries asked for in one upstream page. Never depends on the client's `_count`: what is read
+    /// behind a page would tell what is hidden there (E3).
+    pub upstream_page: usize,
+    /// Upstream pages of `upstream_page` entries that one search may read, to fill a page and to count
+    /// (E3): at the limit the page is short and `total` is left out. Retries are not charged.
     pub refill_pages: usize,
-    /// Patient ids written into one narrowed upstream query; beyond it the lock on the way out works alone.
+    /// Octets of upstream answers that one search may read (E3).
+    pub refill_bytes: usize,
+    /// Visible matches that are counted; `total` is left out beyond (E1, E2).
+    pub total_max: usize,
+    /// Paging links of upstreams that are too long for a cursor, kept at once; the oldest gives way.
+    pub parked_links: usize,
+    /// Patient ids written into one narrowed upstream query; longer rosters are asked for in several
+    /// queries, one after another.
     pub narrow_ids: usize,
     /// Life of a paging cursor.
     pub cursor_life: Duration,
@@ -110,6 +123,7 @@ impl Default for Limits {
             fhir_body_bytes: 64 * 1024,
             target_bytes: 8 * 1024,
             json_depth: 32,
+            upstream_json_depth: 100,
             x5c_certificates: 10,
             certificate_bytes: 16 * 1024,
             jti_chars: 256,
@@ -120,7 +134,11 @@ impl Default for Limits {
             search_values: 100,
             page_default: 20,
             page_max: 200,
-            refill_pages: 8,
+            upstream_page: 200,
+            refill_pages: 64,
+            refill_bytes: 128 * 1024 * 1024,
+            total_max: 5000,
+            parked_links: 1024,
             narrow_ids: 50,
             cursor_life: Duration::from_mins(10),
             upstream_body_bytes: 16 * 1024 * 1024,

@@ -2,8 +2,12 @@
 //! rule 6, `enforcement.md` §3.3, rows B6, C9, C12, D4).
 //!
 //! A resource belongs to the patients that the elements of the official R4 Patient compartment point
-//! to. Refuses what could be read in two ways: duplicate member names, unknown types, references
-//! in those elements that may mean a patient in a spelling that is not FHIR's.
+//! to. Patients whom any other element refers to are gathered too: a record that speaks of a patient is
+//! released only to those who may see that patient.
+//!
+//! Refuses what could be read in two ways: duplicate member names, unknown types, references that may
+//! mean a patient in a spelling that is not FHIR's; and records about somebody who cannot be known: a
+//! subject without a readable reference, a group, a contained Patient.
 
 use std::collections::BTreeSet;
 
@@ -29,6 +33,9 @@ pub enum ViewError {
     /// A reference that may mean a patient, in no known spelling or on no known server.
     #[error("a reference to a patient in no known spelling")]
     Reference,
+    /// It is about somebody who cannot be known: unknown is never yes.
+    #[error("about somebody who cannot be known")]
+    Owner,
 }
 
 /// The patients in whose compartments a record is.
@@ -91,12 +98,14 @@ pub struct ResourceView {
     pub owners: Owners,
     /// Patients that contained resources point to (C9).
     pub contained_patients: BTreeSet<PatientId>,
+    /// Patients that any element of it points to, owners and contained ones among them.
+    pub mentioned: BTreeSet<PatientId>,
 }
 
 impl ResourceView {
     /// Reads one resource.
     pub fn parse(json: &str, bases: &ReferenceBases, limits: &Limits) -> Result<Self, ViewError> {
-        let value = json::parse(json.as_bytes(), limits.json_depth)?;
+        let value = json::parse(json.as_bytes(), limits.upstream_json_depth)?;
         let root = value.as_object().ok_or(ViewError::Shape)?;
         let name = string(root, "resourceType")?.ok_or(ViewError::Shape)?;
         let rtype = ResourceType::from_name(name).ok_or(ViewError::Type)?;
@@ -105,44 +114,170 @@ impl ResourceView {
         let bases = [bases.public.as_str(), bases.upstream.as_str()];
         let mut labels = Vec::new();
         let version = meta(root, &mut labels)?;
-        let mut contained_patients = BTreeSet::new();
-        match root.get("contained") {
-            None => {}
-            Some(Value::Array(resources)) => {
-                for resource in resources {
-                    meta(resource.as_object().ok_or(ViewError::Shape)?, &mut labels)?;
-                    references(resource, &bases, &mut contained_patients)?;
-                }
-            }
+        let contained = match root.get("contained") {
+            None => &[][..],
+            Some(Value::Array(resources)) => resources.as_slice(),
             Some(_) => return Err(ViewError::Shape),
+        };
+        let reader = Reader { bases: &bases, contained };
+        let mut contained_patients = BTreeSet::new();
+        for resource in contained {
+            let inner = resource.as_object().ok_or(ViewError::Shape)?;
+            meta(inner, &mut labels)?;
+            let name = string(inner, "resourceType")?.ok_or(ViewError::Shape)?;
+            let inner = ResourceType::from_name(name).ok_or(ViewError::Type)?;
+            // Its id is a name within the host: it never says which patient of ours that is.
+            if inner.is_patient() {
+                return Err(ViewError::Owner);
+            }
+            reader.owners(inner, resource, true, &mut contained_patients)?;
+            reader.mentions(resource, &mut contained_patients)?;
         }
-        let owners = owners(rtype, &id, &value, &bases)?;
-        Ok(Self { rtype, id, version, labels, owners, contained_patients })
+        let mut owners = BTreeSet::new();
+        if rtype.is_patient() {
+            owners.insert(PatientId::parse(id.as_str()).map_err(|_| ViewError::Shape)?);
+        }
+        reader.owners(rtype, &value, false, &mut owners)?;
+        let mut mentioned = BTreeSet::new();
+        reader.mentions(&value, &mut mentioned)?;
+        let owners = Owners(owners);
+        Ok(Self { rtype, id, version, labels, owners, contained_patients, mentioned })
     }
 }
 
-/// The one membership function.
-fn owners(
-    rtype: ResourceType,
-    id: &FhirId,
-    resource: &Value,
-    bases: &[&str],
-) -> Result<Owners, ViewError> {
-    let mut found = BTreeSet::new();
-    if rtype.is_patient() {
-        found.insert(PatientId::parse(id.as_str()).map_err(|_| ViewError::Shape)?);
+/// Last names of membership paths by which people, devices and organisations take part. By all others
+/// a record is *about* its target, and must say whom it is about.
+const TAKE_PART: [&str; 17] = [
+    "actor",
+    "asserter",
+    "author",
+    "focus",
+    "member",
+    "participant",
+    "party",
+    "payor",
+    "performer",
+    "policyHolder",
+    "receiver",
+    "recipient",
+    "recorder",
+    "requester",
+    "sender",
+    "source",
+    "who",
+];
+
+/// Reads the references of one record.
+struct Reader<'a> {
+    bases: &'a [&'a str],
+    contained: &'a [Value],
+}
+
+impl Reader<'_> {
+    /// The one membership function.
+    fn owners(
+        &self,
+        rtype: ResourceType,
+        resource: &Value,
+        inside: bool,
+        into: &mut BTreeSet<PatientId>,
+    ) -> Result<(), ViewError> {
+        for path in rtype.member_paths() {
+            let last = path.rsplit('.').next().unwrap_or(path);
+            let about = !TAKE_PART.contains(&last);
+            walk(resource, &mut path.split('.'), &mut |leaf| {
+                let Value::Object(reference) = leaf else { return Err(ViewError::Shape) };
+                if about {
+                    self.is_known(reference, inside)?;
+                }
+                // Without `reference` it is a logical or display-only reference, which is no membership.
+                if let Some(text) = string(reference, "reference")? {
+                    point(text, self.bases, into)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
-    for path in rtype.member_paths() {
-        walk(resource, &mut path.split('.'), &mut |leaf| {
-            let Value::Object(reference) = leaf else { return Err(ViewError::Shape) };
-            // Without `reference` it is a logical or display-only reference, which is no membership.
-            if let Some(text) = string(reference, "reference")? {
-                point(text, bases, &mut found)?;
+
+    /// Whether one can tell whom or what a record is about.
+    fn is_known(&self, reference: &Map<String, Value>, inside: bool) -> Result<(), ViewError> {
+        let Some(text) = string(reference, "reference")? else {
+            // A logical reference may mean a patient unless it says otherwise.
+            let name = string(reference, "type")?.ok_or(ViewError::Owner)?;
+            return is_no_person(name);
+        };
+        match Reference::parse(text, self.bases) {
+            Reference::Local { rtype, .. } if rtype.is_patient() => Ok(()),
+            Reference::Local { rtype, .. } => is_no_person(rtype.name()),
+            Reference::Contained => {
+                let id = text.strip_prefix('#').unwrap_or_default();
+                if inside && id.is_empty() {
+                    return Ok(()); // `#`: the host, which is judged by itself
+                }
+                let target = self.contained.iter().find(|one| one["id"] == id);
+                let name = target.and_then(|one| one["resourceType"].as_str());
+                is_no_person(name.ok_or(ViewError::Owner)?)
             }
-            Ok(())
-        })?;
+            Reference::Foreign { .. } => {
+                let name = text.rsplit('/').nth(1).unwrap_or_default();
+                is_no_person(name).map_err(|_| ViewError::Reference)
+            }
+            Reference::Unclear => {
+                let name = text.split(['/', '?']).next().unwrap_or_default();
+                is_no_person(name).map_err(|_| ViewError::Reference)
+            }
+            Reference::Urn => Err(ViewError::Owner),
+        }
     }
-    Ok(Owners(found))
+
+    /// Every patient whom any element below refers to.
+    fn mentions(&self, value: &Value, into: &mut BTreeSet<PatientId>) -> Result<(), ViewError> {
+        let members = match value {
+            Value::Array(items) => {
+                return items.iter().try_for_each(|item| self.mentions(item, into));
+            }
+            Value::Object(members) => members,
+            _ => return Ok(()),
+        };
+        let patient = members.get("type").and_then(Value::as_str).is_some_and(is_patient_type);
+        match members.get("reference") {
+            Some(Value::String(text)) => {
+                point(text, self.bases, into)?;
+                let says = matches!(Reference::parse(text, self.bases),
+                    Reference::Local { rtype, .. } if rtype.is_patient());
+                if patient && !says {
+                    return Err(ViewError::Owner);
+                }
+            }
+            // `Claim.related.reference` and its like are elements of their own.
+            Some(Value::Object(_)) => {}
+            Some(Value::Array(items)) if items.iter().all(Value::is_object) => {}
+            Some(_) => return Err(ViewError::Shape),
+            // A logical reference to a patient, and nobody can say to whom.
+            None if patient
+                && (members.contains_key("identifier") || members.contains_key("display")) =>
+            {
+                return Err(ViewError::Owner);
+            }
+            None => {}
+        }
+        members.values().try_for_each(|inner| self.mentions(inner, into))
+    }
+}
+
+/// `Reference.type` as a name, or as the URL of the definition.
+fn is_patient_type(name: &str) -> bool {
+    name.rsplit('/').next() == Some("Patient")
+}
+
+/// Whether a type is known and neither a person's nor a group's.
+fn is_no_person(name: &str) -> Result<(), ViewError> {
+    let person = matches!(name, "Group" | "Patient" | "Person" | "RelatedPerson");
+    match ResourceType::from_name(name) {
+        Some(_) if !person => Ok(()),
+        _ => Err(ViewError::Owner),
+    }
 }
 
 /// Adds the patient that a reference points to, if any.
@@ -176,22 +311,6 @@ fn walk<'p>(
     match value.as_object().ok_or(ViewError::Shape)?.get(name) {
         Some(inner) => walk(inner, path, visit),
         None => Ok(()),
-    }
-}
-
-/// Every `reference` below a contained resource.
-fn references(
-    value: &Value,
-    bases: &[&str],
-    into: &mut BTreeSet<PatientId>,
-) -> Result<(), ViewError> {
-    match value {
-        Value::Array(items) => items.iter().try_for_each(|item| references(item, bases, into)),
-        Value::Object(members) => members.iter().try_for_each(|(name, inner)| match inner {
-            Value::String(text) if name == "reference" => point(text, bases, into),
-            inner => references(inner, bases, into),
-        }),
-        _ => Ok(()),
     }
 }
 
