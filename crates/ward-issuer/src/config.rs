@@ -125,8 +125,8 @@ pub(crate) fn check_communities(
         if !seen.insert(uri.clone()) {
             return refuse(format!("community {uri} is configured twice"));
         }
-        if community.anchors.is_empty() {
-            return refuse(format!("community {uri} has no trust anchor"));
+        if let Err(fault) = community.check() {
+            return refuse(format!("community {uri}: {fault}"));
         }
         if !identity.san_uris().iter().any(|entry| entry == fhir_base) {
             return refuse(format!(
@@ -144,29 +144,13 @@ pub(crate) fn check_communities(
     }
     for (at, one) in communities.iter().enumerate() {
         for other in communities.iter().skip(at + 1) {
-            if overlap(&one.community, &other.community) {
+            if one.community.overlaps(&other.community) {
                 return refuse(format!(
-                    "communities {} and {} share an anchor and nothing tells their members apart; give each its policy OIDs or SAN-URI prefixes",
+                    "communities {} and {} share an anchor and nothing tells their members apart; give each its SAN-URI prefixes or issuing authorities",
                     one.community.uri, other.community.uri
                 ));
             }
         }
     }
     Ok(())
-}
-
-/// Whether one certificate could select both (amendments §8.5: selectors must not overlap, anchors may).
-fn overlap(one: &Community, other: &Community) -> bool {
-    let shared = one
-        .anchors
-        .iter()
-        .any(|anchor| other.anchors.iter().any(|twin| twin.thumbprint() == anchor.thumbprint()));
-    let policies_apart = !one.policies.is_empty()
-        && !other.policies.is_empty()
-        && !one.policies.iter().any(|policy| other.policies.contains(policy));
-    let related = |a: &String, b: &String| a.starts_with(b.as_str()) || b.starts_with(a.as_str());
-    let uris_apart = !one.uri_prefixes.is_empty()
-        && !other.uri_prefixes.is_empty()
-        && !one.uri_prefixes.iter().any(|a| other.uri_prefixes.iter().any(|b| related(a, b)));
-    shared && !policies_apart && !uris_apart
 }

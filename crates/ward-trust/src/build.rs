@@ -299,6 +299,10 @@ fn assemble(
     if let Some(fault) = anchor.anchor_fault() {
         return Err(fault);
     }
+    let authorities_below = issuers.iter().filter(|one| !one.is_self_issued()).count();
+    if anchor.path_length().is_some_and(|most| authorities_below > usize::from(most)) {
+        return Err(PathError::PathLength);
+    }
     // An authority that may not issue under a policy cannot hand it to a member (RFC 5280 §6.1.3 (d)). The
     // leaf and all above it must agree on one. Mappings are not followed: critical ones are refused by webpki.
     let authorities = || issuers.iter().copied().chain([anchor]);

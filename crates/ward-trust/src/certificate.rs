@@ -92,6 +92,7 @@ struct Extensions {
     malformed: bool,
     key_usage: Option<KeyUsage>,
     is_ca: bool,
+    path_length: Option<u8>,
     crl_urls: Vec<String>,
     ca_issuer_urls: Vec<String>,
     policies: Vec<String>,
@@ -220,9 +221,30 @@ impl Certificate {
         self.0.not_before <= now && now.as_seconds() <= self.0.not_after.as_seconds()
     }
 
-    /// Why paths may not end at this certificate, at whatever time.
+    /// Why paths may not end at this certificate, at whatever time. To webpki an anchor is a name and a key:
+    /// what its certificate says of itself counts here (RFC 5937 §3).
     pub(crate) fn anchor_fault(&self) -> Option<PathError> {
-        (!self.has_strong_key()).then_some(PathError::WeakKey)
+        if self.malformed() {
+            Some(PathError::Malformed)
+        } else if !self.is_ca() {
+            Some(PathError::NotAuthority)
+        } else if !self.may(KeyUsage::key_cert_sign) {
+            Some(PathError::KeyCertSign)
+        } else if !self.has_strong_key() {
+            Some(PathError::WeakKey)
+        } else {
+            None
+        }
+    }
+
+    /// How many authorities may follow it on a path, self-issued ones not counted (RFC 5280 §4.2.1.9).
+    pub(crate) fn path_length(&self) -> Option<u8> {
+        self.0.extensions.path_length
+    }
+
+    /// Whether issuer and subject are one, as when an authority changes its key.
+    pub(crate) fn is_self_issued(&self) -> bool {
+        self.issuer_der() == self.subject_der()
     }
 
     pub(crate) fn san_malformed(&self) -> bool {
@@ -349,9 +371,10 @@ fn extensions(list: &[x509_cert::ext::Extension]) -> Result<Extensions, Certific
                 Ok(())
             }
             KEY_USAGE => KeyUsage::from_der(value).map(|usage| found.key_usage = Some(usage)),
-            BASIC_CONSTRAINTS => {
-                BasicConstraints::from_der(value).map(|constraints| found.is_ca = constraints.ca)
-            }
+            BASIC_CONSTRAINTS => BasicConstraints::from_der(value).map(|constraints| {
+                found.is_ca = constraints.ca;
+                found.path_length = constraints.path_len_constraint;
+            }),
             CRL_DISTRIBUTION_POINTS => CrlDistributionPoints::from_der(value)
                 .map(|points| found.crl_urls = crl_urls(&points)),
             CERTIFICATE_POLICIES => CertificatePolicies::from_der(value).map(|policies| {

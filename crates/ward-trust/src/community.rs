@@ -6,7 +6,7 @@
 
 use ward_core::{CommunityUri, Purpose, Thumbprint};
 
-use crate::Certificate;
+use crate::{Certificate, PathError};
 
 /// Which edition of the IG a community holds its members to. Never lenient on signature, chain, SAN
 /// binding, life of a JWT or redirect URIs (§8.3).
@@ -17,6 +17,24 @@ pub enum Profile {
     /// STU 2.0.0.
     #[default]
     Stu2,
+}
+
+/// Why a community cannot be relied on as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommunityFault {
+    /// It has no anchor, and so no members.
+    #[error("it has no trust anchor")]
+    NoAnchor,
+    /// Paths may not end at one of its anchors: no CA (`CA:TRUE` is missing), no keyCertSign although it limits
+    /// its key usage, a weak key, or a malformed certificate.
+    #[error("the anchor {0} is of no use: {1}")]
+    Anchor(Thumbprint, PathError),
+    /// A prefix that does not end where a name ends.
+    #[error("the URI prefix {0} must end in '/' (or be a scheme or part of a URN and end in ':')")]
+    Prefix(String),
+    /// An issuing authority whose certificate is not configured.
+    #[error("the issuing authority {0} is not among its anchors and intermediates")]
+    Issuing(Thumbprint),
 }
 
 /// One trust community.
@@ -42,7 +60,9 @@ pub struct Community {
     /// Dotted certificate-policy OIDs: the leaf must carry one that every authority above it, if it names
     /// policies at all, may issue under (PKI-14, X45). Empty: no demand.
     pub policies: Vec<String>,
-    /// Prefixes of which every SAN URI of a leaf must have one (§8.5 as amended). Empty: no demand.
+    /// Prefixes of which every SAN URI of a leaf must have one (§8.5 as amended). Empty: no demand. A prefix
+    /// ends in `/`, or is a scheme or the beginning of a URN and ends in `:`; any other admits nothing, for
+    /// `https://clinic.example` is also the beginning of `https://clinic.example.evil.example/`.
     pub uri_prefixes: Vec<String>,
     /// Whether every certificate below the anchor needs a current revocation list (PKI-03, PKI-04).
     /// Without it a certificate that no list speaks of passes; one known to be revoked never does.
@@ -66,6 +86,37 @@ impl Community {
             uri_prefixes: Vec::new(),
             require_revocation: true,
         }
+    }
+
+    /// Refuses a configuration that would trust too much or nothing. For start-up: paths are held to the same.
+    pub fn check(&self) -> Result<(), CommunityFault> {
+        if self.anchors.is_empty() {
+            return Err(CommunityFault::NoAnchor);
+        }
+        for anchor in &self.anchors {
+            if let Some(fault) = anchor.anchor_fault() {
+                return Err(CommunityFault::Anchor(anchor.thumbprint(), fault));
+            }
+        }
+        if let Some(prefix) =
+            self.uri_prefixes.iter().find(|prefix| !ends_where_a_name_ends(prefix))
+        {
+            return Err(CommunityFault::Prefix(prefix.clone()));
+        }
+        let known = |wanted: &&Thumbprint| self.authorities().any(|ca| ca.thumbprint() == **wanted);
+        match self.issuing.iter().find(|wanted| !known(wanted)) {
+            Some(wanted) => Err(CommunityFault::Issuing(*wanted)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a member may have this SAN URI, as far as [`Self::uri_prefixes`] say.
+    pub(crate) fn admits_uri(&self, uri: &str) -> bool {
+        self.uri_prefixes.is_empty()
+            || self
+                .uri_prefixes
+                .iter()
+                .any(|prefix| ends_where_a_name_ends(prefix) && uri.starts_with(prefix.as_str()))
     }
 
     /// Whether some certificate could belong to both communities, for then it would decide nothing:
@@ -119,6 +170,12 @@ impl Community {
                 theirs.iter().filter(|two| may(other, two)).any(|two| two.same_entity(ca))
             })
     }
+}
+
+/// Whether no name can go on where the prefix ends. After `//` comes a host, which only `/` ends: behind a `:`
+/// could stand a password and another host.
+fn ends_where_a_name_ends(prefix: &str) -> bool {
+    prefix.ends_with('/') || (prefix.ends_with(':') && !prefix.contains("//"))
 }
 
 /// Whether two selectors admit nothing in common; an empty one admits everything.

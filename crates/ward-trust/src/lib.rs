@@ -28,7 +28,7 @@ mod uri;
 pub use assertion::{AssertionError, AuthenticationToken, B2bError, Hl7B2b};
 pub use certificate::{Certificate, CertificateError, KeyKind};
 pub use claims::Fault;
-pub use community::{Community, Profile};
+pub use community::{Community, CommunityFault, Profile};
 pub use crl::{Crl, CrlError};
 pub use discovery::{Discovered, Found, Unproven};
 pub use identity::SigningIdentity;

@@ -325,9 +325,7 @@ fn check_leaf(leaf: &Certificate, community: &Community) -> Result<(), PathError
     if !leaf.may(KeyUsage::digital_signature) {
         return Err(PathError::KeyUsage);
     }
-    let prefixes = &community.uri_prefixes;
-    let inside = |uri: &String| prefixes.iter().any(|prefix| uri.starts_with(prefix));
-    if !prefixes.is_empty() && !leaf.san_uris().iter().all(inside) {
+    if !leaf.san_uris().iter().all(|uri| community.admits_uri(uri)) {
         return Err(PathError::ForeignUri);
     }
     let wanted = &community.policies;

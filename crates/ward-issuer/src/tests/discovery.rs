@@ -191,6 +191,29 @@ async fn configurations_that_cannot_be_served_are_refused() {
             "share an anchor",
         ),
         ("no anchor", |c| c.communities[0].community.anchors.clear(), "anchor"),
+        (
+            "X27 a member's certificate as anchor",
+            |c| {
+                let member = PKI.a.issue(&pki::Leaf::default()).identity.leaf().clone();
+                c.communities[0].community.anchors.push(member);
+            },
+            "of no use",
+        ),
+        (
+            "COM-07 a prefix that other hosts begin with too",
+            |c| c.communities[0].community.uri_prefixes.push("https://clinic.example".into()),
+            "must end in",
+        ),
+        (
+            "COM-07 policies alone: one certificate can carry both",
+            |c| {
+                let anchors = c.communities[0].community.anchors.clone();
+                c.communities[1].community.anchors = anchors;
+                c.communities[0].community.policies = vec!["1.2.3".into()];
+                c.communities[1].community.policies = vec!["1.2.4".into()];
+            },
+            "share an anchor",
+        ),
         ("no community", |c| c.communities.clear(), "community"),
         ("no scope", |c| c.scopes_supported = ScopeSet::parse("").0, "scope"),
         ("DSC-29 http", |c| c.oauth_base = OAUTH.replace("https", "http"), "https"),
@@ -207,8 +230,8 @@ async fn configurations_that_cannot_be_served_are_refused() {
     let mut config = config(SCOPES, &world.limits);
     let shared = config.communities[0].community.anchors.clone();
     config.communities[1].community.anchors = shared;
-    config.communities[0].community.policies = vec!["1.2.3".into()];
-    config.communities[1].community.policies = vec!["1.2.4".into()];
+    config.communities[0].community.uri_prefixes = vec!["https://a.example/".into()];
+    config.communities[1].community.uri_prefixes = vec!["https://b.example/".into()];
     assert!(Issuer::new(config, world.issuer.deps.clone()).is_ok());
 }
 

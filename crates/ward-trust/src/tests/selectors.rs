@@ -1,11 +1,13 @@
 //! What selects a community (COM-07, §8.5 as amended): policies, issuing authorities, URI prefixes, and when
 //! two communities could both claim one certificate.
 
-use rcgen::KeyPair;
+use rcgen::{BasicConstraints, IsCa, KeyPair, KeyUsagePurpose};
+use ward_core::Thumbprint;
 
+use super::path::leaf_case;
 use super::path::{Case, case, issuing_case, run};
-use super::pki::{Ca, World, community, extension, p256, tlv};
-use crate::PathError;
+use super::pki::{Ca, World, community, extension, now, p256, rsa, tlv, uri};
+use crate::{CommunityFault, PathError, validate};
 
 #[test]
 fn communities_that_no_certificate_could_tell_apart_overlap() {
@@ -169,4 +171,124 @@ fn a_policy_is_worth_what_every_authority_above_says() {
 /// certificatePolicies with one OID (contents only).
 fn policies(oid: &[u8]) -> rcgen::CustomExtension {
     extension(&[2, 5, 29, 32], false, tlv(0x30, &[&tlv(0x30, &[&tlv(0x06, &[oid])])]))
+}
+
+/// Name, how the root is spoilt, what [`crate::Community::check`] says of it, and what a path of three gives.
+type AnchorRow = (&'static str, Edit, Option<PathError>, Result<usize, PathError>);
+type Edit = Box<dyn FnOnce(&mut rcgen::CertificateParams)>;
+
+#[test]
+fn an_anchor_is_held_to_what_its_certificate_says() {
+    let copy = |key: &KeyPair| KeyPair::try_from(key.serialized_der()).unwrap();
+    let length = |most| {
+        move |p: &mut rcgen::CertificateParams| {
+            p.is_ca = IsCa::Ca(BasicConstraints::Constrained(most));
+        }
+    };
+    let sign = |usages: &'static [KeyUsagePurpose]| {
+        move |p: &mut rcgen::CertificateParams| {
+            p.key_usages = usages.to_vec();
+        }
+    };
+    let rows: Vec<AnchorRow> = vec![
+        ("X29 pathLen 0", Box::new(length(0)), None, Err(PathError::PathLength)),
+        ("X29 pathLen 1", Box::new(length(1)), None, Err(PathError::PathLength)),
+        ("pathLen 2", Box::new(length(2)), None, Ok(3)),
+        (
+            "X30 no keyCertSign",
+            Box::new(sign(&[KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign])),
+            Some(PathError::KeyCertSign),
+            Err(PathError::KeyCertSign),
+        ),
+        (
+            "X27 CA:FALSE",
+            Box::new(|p| p.is_ca = IsCa::ExplicitNoCa),
+            Some(PathError::NotAuthority),
+            Err(PathError::NotAuthority),
+        ),
+        (
+            "X27 no basicConstraints",
+            Box::new(|p| p.is_ca = IsCa::NoCa),
+            Some(PathError::NotAuthority),
+            Err(PathError::NotAuthority),
+        ),
+    ];
+    for (row, edit, fault, want) in rows {
+        let key = p256();
+        let root = Ca::root_with("Root", copy(&key), edit);
+        // The list is signed under the same name and key, whatever the certificate says.
+        let signer = Ca::root_with("Root", key, |_| {});
+        let first = root.child("First");
+        let second = first.child("Second");
+        let trusted = community(&[&root]);
+        let anchor = root.certificate.thumbprint();
+        assert_eq!(
+            trusted.check().err(),
+            fault.map(|f| CommunityFault::Anchor(anchor, f)),
+            "{row}"
+        );
+        let lists = [signer.list(&[]), first.list(&[]), second.list(&[])];
+        let leaf = second.leaf().certificate;
+        let extra = [first.certificate, second.certificate];
+        let got = validate(&leaf, &extra, &trusted, &lists, now()).map(|c| c.certificates.len());
+        assert_eq!(got, want, "{row}");
+    }
+}
+
+#[test]
+fn an_authority_that_changes_its_key_takes_none_of_the_anchors_path_length() {
+    // Old root, new root signed by the old one, issuing authority, leaf: one authority that is not self-issued.
+    let old =
+        Ca::root_with("Root", rsa(0), |p| p.is_ca = IsCa::Ca(BasicConstraints::Constrained(1)));
+    let new = old.child_with("Root", p256(), |_| {});
+    let issuing = new.child("Issuing");
+    let leaf = issuing.leaf().certificate;
+    let lists = [old.list(&[]), new.list(&[]), issuing.list(&[])];
+    let extra = [new.certificate, issuing.certificate];
+    let chain = validate(&leaf, &extra, &community(&[&old]), &lists, now());
+    assert_eq!(chain.map(|chain| chain.certificates.len()), Ok(3));
+}
+
+#[test]
+fn a_prefix_ends_where_a_name_ends() {
+    let world = World::new();
+    let mut cases = Vec::new();
+    for (prefix, name, want) in [
+        ("https://clinic.example/", "https://clinic.example/udap", Ok(2)),
+        ("https:", "https://clinic.example/udap", Ok(2)),
+        ("urn:oid:", "urn:oid:1.2.3", Ok(2)),
+        // The attacker's own domain, user information, and port.
+        ("https://clinic.example", "https://clinic.example.evil.net/", Err(PathError::ForeignUri)),
+        ("https://clinic.example", "https://clinic.example@evil.net/", Err(PathError::ForeignUri)),
+        (
+            "https://clinic.example:",
+            "https://clinic.example:x@evil.net/",
+            Err(PathError::ForeignUri),
+        ),
+        ("https://clinic.example/", "https://clinic.example.evil.net/", Err(PathError::ForeignUri)),
+        ("", "https://clinic.example/", Err(PathError::ForeignUri)),
+    ] {
+        let mut case = leaf_case(prefix, &world, want, |p| p.subject_alt_names = vec![uri(name)]);
+        case.community.uri_prefixes = vec![prefix.to_owned()];
+        let sound = prefix.ends_with('/') || matches!(prefix, "https:" | "urn:oid:");
+        let fault = (!sound).then(|| CommunityFault::Prefix(prefix.to_owned()));
+        assert_eq!(case.community.check().err(), fault, "{prefix}");
+        cases.push(case);
+    }
+    run(cases);
+}
+
+#[test]
+fn communities_that_cannot_be_relied_on_are_named() {
+    let world = World::new();
+    let mut none = world.community();
+    none.anchors.clear();
+    assert_eq!(none.check(), Err(CommunityFault::NoAnchor));
+    let mut pinned = world.community();
+    pinned.issuing = vec![world.issuing.certificate.thumbprint()];
+    assert_eq!(pinned.check(), Err(CommunityFault::Issuing(pinned.issuing[0])));
+    pinned.intermediates.push(world.issuing.certificate.clone());
+    assert_eq!(pinned.check(), Ok(()));
+    pinned.issuing.push(Thumbprint([7; 32]));
+    assert_eq!(pinned.check(), Err(CommunityFault::Issuing(Thumbprint([7; 32]))));
 }
