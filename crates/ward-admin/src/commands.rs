@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ward_core::{
-    Actor, BoxFuture, Clock, CorrelationId, Event, EventKind, EventSink, GrantId, IncidentId,
-    Limits, OrganizationUri, Rng, SinkError, TenantId,
+    Actor, BoxFuture, ClientId, Clock, CorrelationId, Event, EventKind, EventSink, GrantId,
+    IncidentId, Limits, OrganizationUri, Rng, SinkError, TenantId,
 };
 use ward_issuer::{Act, Issuer, IssuerError};
 use ward_net::lists::RevocationLists;
@@ -30,6 +30,24 @@ pub enum Command {
         /// The incident that it answers.
         incident: Option<IncidentId>,
     },
+    /// Puts a client on hold: its grants end, and it gets no token until it is released (T16).
+    HoldClient {
+        /// The client.
+        client: ClientId,
+        /// The grant under which it was noticed.
+        grant: Option<GrantId>,
+        /// Why, for the log. No PHI.
+        reason: String,
+        /// The incident that it answers.
+        incident: Option<IncidentId>,
+    },
+    /// Lets a client that is on hold ask for tokens again.
+    ReleaseClient {
+        /// The client, by the id that it has or had when it was put on hold.
+        client: ClientId,
+        /// Why, for the log. No PHI.
+        reason: String,
+    },
     /// Replaces the attribution roster of an organisation as a whole.
     ImportRoster {
         /// The organisation, as it names itself in `hl7-b2b`.
@@ -47,6 +65,8 @@ impl Command {
     const fn word(&self) -> &'static str {
         match self {
             Self::Revoke { .. } => "revoke",
+            Self::HoldClient { .. } => "hold-client",
+            Self::ReleaseClient { .. } => "release-client",
             Self::ImportRoster { .. } => "import-roster",
             Self::RefreshLists => "refresh-lists",
         }
@@ -58,6 +78,10 @@ impl Command {
 pub enum Done {
     /// The subject is revoked.
     Revoked(Subject),
+    /// The client is on hold.
+    ClientHeld(ClientId),
+    /// The client may ask for tokens again.
+    ClientReleased(ClientId),
     /// The roster now has this many patients.
     RosterImported {
         /// Patients in the roster.
@@ -136,28 +160,26 @@ impl Admin {
     pub async fn execute(&self, operator: &Operator, command: Command) -> Result<Done, AdminError> {
         if !operator.role.may(&command) {
             let word = command.word();
-            let event = self
-                .event(operator, EventKind::Operator, word)
-                .refused("ADMIN-ROLE");
+            let event = self.event(operator, EventKind::Operator, word).refused("ADMIN-ROLE");
             self.deps.sink.record(vec![event]).await?;
-            return Err(AdminError::Forbidden {
-                role: operator.role,
-                command: word,
-            });
+            return Err(AdminError::Forbidden { role: operator.role, command: word });
         }
         match command {
-            Command::Revoke {
-                subject,
-                reason,
-                incident,
-            } => self.revoke(operator, subject, reason, incident).await,
-            Command::ImportRoster {
-                organization,
-                members,
-                rows,
-            } => {
-                self.import_roster(operator, &organization, members, rows)
-                    .await
+            Command::Revoke { subject, reason, incident } => {
+                self.revoke(operator, subject, reason, incident).await
+            }
+            Command::HoldClient { client, grant, reason, incident } => {
+                let act = self.act(operator, reason, incident);
+                self.deps.issuer.hold(client, grant, &act).await?;
+                Ok(Done::ClientHeld(client))
+            }
+            Command::ReleaseClient { client, reason } => {
+                let act = self.act(operator, reason, None);
+                self.deps.issuer.release(client, &act).await?;
+                Ok(Done::ClientReleased(client))
+            }
+            Command::ImportRoster { organization, members, rows } => {
+                self.import_roster(operator, &organization, members, rows).await
             }
             Command::RefreshLists => self.refresh_lists(operator).await,
         }
@@ -170,14 +192,18 @@ impl Admin {
         reason: String,
         incident: Option<IncidentId>,
     ) -> Result<Done, AdminError> {
-        let act = Act {
+        let act = self.act(operator, reason, incident);
+        self.deps.issuer.revoke(subject.clone(), &act).await?;
+        Ok(Done::Revoked(subject))
+    }
+
+    fn act(&self, operator: &Operator, reason: String, incident: Option<IncidentId>) -> Act {
+        Act {
             operator: operator.name.clone(),
             reason,
             incident,
             correlation: CorrelationId::new(&*self.deps.clock, &*self.deps.rng),
-        };
-        self.deps.issuer.revoke(subject.clone(), &act).await?;
-        Ok(Done::Revoked(subject))
+        }
     }
 
     async fn import_roster(
@@ -194,29 +220,18 @@ impl Admin {
             .with("patients", patients.to_string())
             .with("members", members.len().to_string());
         let rosters = &self.deps.store.rosters;
-        let seq = rosters
-            .import(&self.tenant, organization, members, rows, event)
-            .await?;
+        let seq = rosters.import(&self.tenant, organization, members, rows, event).await?;
         self.deps.sink.settle(seq).await?;
         Ok(Done::RosterImported { patients })
     }
 
     async fn refresh_lists(&self, operator: &Operator) -> Result<Done, AdminError> {
         let report = self.deps.lists.refresh().await;
-        let failed = report
-            .lists
-            .iter()
-            .filter(|list| list.failure.is_some())
-            .count();
+        let failed = report.lists.iter().filter(|list| list.failure.is_some()).count();
         let mut revoked = 0;
         let mut after = None;
         loop {
-            let page = self
-                .deps
-                .store
-                .registrations
-                .list(&self.tenant, after, PAGE)
-                .await?;
+            let page = self.deps.store.registrations.list(&self.tenant, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.client);
             for registration in &page {
@@ -227,8 +242,7 @@ impl Admin {
                 {
                     continue;
                 }
-                self.revoke(operator, subject, "listed as revoked".to_owned(), None)
-                    .await?;
+                self.revoke(operator, subject, "listed as revoked".to_owned(), None).await?;
                 revoked += 1;
             }
         }
@@ -237,31 +251,19 @@ impl Admin {
             .with("lists", report.lists.len().to_string())
             .with("failed", failed.to_string());
         self.deps.sink.record(vec![event]).await?;
-        Ok(Done::ListsRefreshed {
-            lists: report.lists.len(),
-            failed,
-            revoked,
-        })
+        Ok(Done::ListsRefreshed { lists: report.lists.len(), failed, revoked })
     }
 
     /// Whether the lists of its issuers name a certificate on the path of this registration. Lists
     /// that cannot be had say nothing here; at the token endpoint they refuse.
     async fn is_listed(&self, registration: &Registration) -> bool {
-        let community = self
-            .deps
-            .communities
-            .iter()
-            .find(|one| one.uri == registration.community);
+        let community = self.deps.communities.iter().find(|one| one.uri == registration.community);
         let statement = Jws::parse(&registration.statement, &self.deps.limits);
         let (Some(community), Ok(statement)) = (community, statement) else {
             return false;
         };
         let (leaf, extra) = (statement.leaf(), statement.extra());
-        let verdict = self
-            .deps
-            .lists
-            .validate(leaf, extra, community, Duration::MAX)
-            .await;
+        let verdict = self.deps.lists.validate(leaf, extra, community, Duration::MAX).await;
         matches!(verdict, Err(PathError::Revoked))
     }
 
@@ -269,20 +271,18 @@ impl Admin {
         let clock = &*self.deps.clock;
         let correlation = CorrelationId::new(clock, &*self.deps.rng);
         let mut event = Event::new(kind, action, self.tenant.clone(), clock.now(), correlation);
-        event.actor = Actor {
-            operator: Some(operator.name.clone()),
-            ..Actor::default()
-        };
+        event.actor = Actor { operator: Some(operator.name.clone()), ..Actor::default() };
         event
     }
 }
 
-/// Response revokes through the same command as a person, in the role that may end grants only.
+/// Response acts through the same command as a person, in the role that may contain and nothing else.
 impl Contain for Admin {
-    fn revoke_grant<'a>(
+    fn contain_client<'a>(
         &'a self,
         tenant: &'a TenantId,
-        grant: GrantId,
+        client: ClientId,
+        grant: Option<GrantId>,
         incident: IncidentId,
         reason: &'a str,
     ) -> BoxFuture<'a, Result<(), ContainError>> {
@@ -290,20 +290,11 @@ impl Contain for Admin {
             if *tenant != self.tenant {
                 return Err(ContainError(format!("tenant {tenant} is not served here")));
             }
-            let operator = Operator {
-                name: "ward-respond".into(),
-                role: Role::Automatic,
-            };
-            let command = Command::Revoke {
-                subject: Subject::Grant(grant),
-                reason: reason.to_owned(),
-                incident: Some(incident),
-            };
-            match self.execute(&operator, command).await {
-                // A grant that is not kept any more has ended long ago.
-                Ok(_) | Err(AdminError::Issuer(IssuerError::Unknown(_))) => Ok(()),
-                Err(error) => Err(ContainError(error.to_string())),
-            }
+            let operator = Operator { name: "ward-respond".into(), role: Role::Automatic };
+            let reason = reason.to_owned();
+            let command = Command::HoldClient { client, grant, reason, incident: Some(incident) };
+            let done = self.execute(&operator, command).await;
+            done.map(|_| ()).map_err(|error| ContainError(error.to_string()))
         })
     }
 }

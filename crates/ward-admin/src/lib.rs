@@ -35,11 +35,16 @@ impl Role {
     pub const fn may(self, command: &Command) -> bool {
         match (self, command) {
             (Self::SecurityOfficer, _)
+            | (Self::Automatic, Command::HoldClient { .. })
             | (Self::Administrator, Command::ImportRoster { .. } | Command::RefreshLists) => true,
             (Self::Automatic, Command::Revoke { subject, .. }) => {
                 matches!(subject, ward_policy::Subject::Grant(_))
             }
-            (Self::Administrator, Command::Revoke { .. })
+            (
+                Self::Administrator | Self::Automatic,
+                Command::HoldClient { .. } | Command::ReleaseClient { .. },
+            )
+            | (Self::Administrator, Command::Revoke { .. })
             | (Self::Automatic, Command::ImportRoster { .. } | Command::RefreshLists) => false,
         }
     }

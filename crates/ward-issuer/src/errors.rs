@@ -70,6 +70,8 @@ pub enum Answer {
     InvalidGrant,
     /// 400: not the grant that the client registered for.
     UnauthorizedClient,
+    /// 400: the client is on hold until an operator releases it.
+    ClientHeld,
     /// 400: a grant that this server does not know.
     UnsupportedGrantType,
     /// 400: no scope can be granted.
@@ -147,6 +149,11 @@ impl Answer {
                 "unauthorized_client",
                 "the client is not registered for this grant",
             ),
+            Self::ClientHeld => (
+                S::BAD_REQUEST,
+                "unauthorized_client",
+                "the client is on hold, ask the operator of this server",
+            ),
             Self::UnsupportedGrantType => {
                 (S::BAD_REQUEST, "unsupported_grant_type", "this grant type is not supported")
             }
@@ -216,7 +223,7 @@ impl From<VaultError> for Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Answer; 20] = [
+    const ALL: [Answer; 21] = [
         Answer::MethodNotAllowed("POST"),
         Answer::NotFound,
         Answer::TooLarge,
@@ -234,6 +241,7 @@ mod tests {
         Answer::InvalidClientHeader,
         Answer::InvalidGrant,
         Answer::UnauthorizedClient,
+        Answer::ClientHeld,
         Answer::UnsupportedGrantType,
         Answer::InvalidScope,
         Answer::TooMany(60),

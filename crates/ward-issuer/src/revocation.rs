@@ -1,14 +1,15 @@
 //! Revocation: one write, whatever hangs on it (house.md §4), in effect at the very next request.
 //!
-//! `ward-admin` calls these for people and for containment alike. A certificate or client that was
+//! `ward-admin` calls these for people and for containment alike. Containment holds the client: it
+//! could otherwise take a new token for every read (T16). A certificate or client that was
 //! revoked here also gets no new token: the certificate stays revoked, the client's registration is
 //! cancelled.
 
 use std::borrow::Cow;
 
-use ward_core::{ClientId, CorrelationId, Event, EventKind, IncidentId};
+use ward_core::{ClientId, CorrelationId, Event, EventKind, GrantId, IncidentId};
 use ward_policy::Subject;
-use ward_store::{Expected, StoreError};
+use ward_store::{Expected, Hold, StoreError};
 
 use crate::errors::IssuerError;
 use crate::issuer::Issuer;
@@ -83,6 +84,76 @@ impl Issuer {
             }
         }
         Err(StoreError::Conflict.into())
+    }
+
+    /// Puts the client on hold: its grants end, and it gets no token until [`Issuer::release`]. Goes
+    /// by the URI of the client, which a new client id does not change; found through the grant, or else
+    /// through the registration. Holding a held client succeeds.
+    pub async fn hold(
+        &self,
+        client: ClientId,
+        grant: Option<GrantId>,
+        act: &Act,
+    ) -> Result<(), IssuerError> {
+        let repositories = &self.deps.repositories;
+        let kept = match grant {
+            Some(id) => repositories.grants.get(&self.tenant, id).await?,
+            None => None,
+        };
+        let member = match kept.filter(|grant| grant.client == client) {
+            Some(grant) => Some((grant.community.clone(), grant.client_uri.clone())),
+            None => repositories
+                .registrations
+                .by_client(&self.tenant, client)
+                .await?
+                .map(|registration| (registration.community, registration.uri)),
+        };
+        let (community, uri) = member.ok_or(IssuerError::Unknown("client"))?;
+        let mut event = self
+            .revocation_event("held", &Subject::Client(client), act)
+            .with("client_uri", uri.as_str());
+        event.actor.client = Some(client);
+        event.actor.grant = grant;
+        event.actor.community = Some(community.clone());
+        let hold = Hold {
+            tenant: self.tenant.clone(),
+            community,
+            uri,
+            client,
+            since: self.deps.clock.now(),
+            reason: act.reason.clone(),
+            incident: act.incident,
+        };
+        let ended = grant.map(Subject::Grant).into_iter().collect();
+        let seq = repositories.holds.put(hold, ended, event).await?;
+        self.settle(seq).await
+    }
+
+    /// Lets a client that is on hold ask for tokens again. What was ended stays ended.
+    pub async fn release(&self, client: ClientId, act: &Act) -> Result<(), IssuerError> {
+        const HELD: usize = 1000;
+        let repositories = &self.deps.repositories;
+        let registered = repositories.registrations.by_client(&self.tenant, client).await?;
+        let member = match registered {
+            Some(registration) => Some((registration.community, registration.uri)),
+            // By the client id that it had when it was put on hold.
+            None => {
+                let holds = repositories.holds.list(&self.tenant, HELD).await?;
+                let hold = holds.into_iter().find(|hold| hold.client == client);
+                hold.map(|hold| (hold.community, hold.uri))
+            }
+        };
+        let (community, uri) = member.ok_or(IssuerError::Unknown("hold"))?;
+        let mut event = self
+            .revocation_event("released", &Subject::Client(client), act)
+            .with("client_uri", uri.as_str());
+        event.actor.client = Some(client);
+        event.actor.community = Some(community.clone());
+        match repositories.holds.release(&self.tenant, &community, &uri, event).await {
+            Err(StoreError::Conflict) => Err(IssuerError::Unknown("hold")),
+            Err(error) => Err(error.into()),
+            Ok(seq) => self.settle(seq).await,
+        }
     }
 
     fn revocation_event(&self, action: &'static str, subject: &Subject, act: &Act) -> Event {

@@ -4,7 +4,7 @@
 //! Order: form → header and secrets → `grant_type` → assertion type, `udap` → JWS and signature
 //! (`invalid_request`) → claims → client → path to the community of its registration, with
 //! revocation, anew each time (PKI-17) → the registered URI in the certificate (TOK-08) → replay →
-//! grant → `hl7-b2b` → the client's right to speak for the organisation → scopes. Never issued: a refresh token, a token wider than the registration, a
+//! hold → grant → `hl7-b2b` → the client's right to speak for the organisation → scopes. Never issued: a refresh token, a token wider than the registration, a
 //! token that outlives the certificate, a token whose event is not in the log.
 
 use std::sync::Arc;
@@ -203,6 +203,11 @@ impl Issuer {
         now: Timestamp,
     ) -> Result<Grant, Refusal> {
         let Authenticated { registration, served, chain, b2b, .. } = client;
+        // Looked up after the epochs: a hold that is not seen here ends the grant (T16).
+        let holds = &self.deps.repositories.holds;
+        if holds.get(&self.tenant, &registration.community, &registration.uri).await?.is_some() {
+            return refuse(Answer::ClientHeld, "HOLD");
+        }
         if !registration.grant_types.iter().any(|registered| registered == grant_type) {
             return refuse(Answer::UnauthorizedClient, "T20");
         }

@@ -2,15 +2,16 @@
 //!
 //! Reads findings from the log, contains what they name, and keeps the incident. Containment goes
 //! through [`Contain`], which `ward-admin` implements with the very command that a person would use
-//! (rule 10). It ends partner and backend grants only; people who treat are never cut off by it
-//! (amendments, "Care comes first").
+//! (rule 10). The client is held as a whole: one that takes a new token for each read would not notice
+//! the end of a grant. It ends partner and backend grants only; people who treat are never cut off by
+//! it (amendments, "Care comes first").
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ward_core::{
-    Actor, BoxFuture, Bus, Clock, CorrelationId, Event, EventKind, EventSink, Follower, GrantId,
-    History, IncidentId, Recorded, Rng, TenantId,
+    Actor, BoxFuture, Bus, ClientId, Clock, CorrelationId, Event, EventKind, EventSink, Follower,
+    GrantId, History, IncidentId, Recorded, Rng, TenantId,
 };
 use ward_policy::Subject;
 use ward_store::StoreError;
@@ -30,12 +31,14 @@ pub struct ContainError(pub String);
 
 /// Acts against what an incident names.
 pub trait Contain: Send + Sync {
-    /// Ends a grant and all its tokens; they are refused when this returns. Ending an ended grant
-    /// succeeds.
-    fn revoke_grant<'a>(
+    /// Puts a partner's or backend's client on hold: all its grants end, the one named among them, and
+    /// it gets no new token until an operator releases it. In effect when this returns; holding a held
+    /// client succeeds.
+    fn contain_client<'a>(
         &'a self,
         tenant: &'a TenantId,
-        grant: GrantId,
+        client: ClientId,
+        grant: Option<GrantId>,
         incident: IncidentId,
         reason: &'a str,
     ) -> BoxFuture<'a, Result<(), ContainError>>;
@@ -126,6 +129,7 @@ impl Responder {
             summary: summary.clone(),
             client: event.actor.client,
             grant: event.actor.grant,
+            held: !revoked.is_empty(),
             revoked,
             evidence: vec![finding.index],
         };
@@ -145,15 +149,19 @@ impl Responder {
         Ok(())
     }
 
-    /// Ends the grant that the finding names; what it ended. A failure is tried again a few times,
+    /// Holds the client that the finding names; what ended with it. A failure is tried again a few times,
     /// then it is an operator's turn.
     async fn contain(&self, event: &Event, id: IncidentId, summary: &str) -> Vec<Subject> {
-        let Some(grant) = event.actor.grant else { return Vec::new() };
+        let Some(client) = event.actor.client else { return Vec::new() };
+        let grant = event.actor.grant;
         let mut pauses = RETRIES.into_iter();
         loop {
-            let done = self.contain.revoke_grant(&event.tenant, grant, id, summary).await;
+            let done = self.contain.contain_client(&event.tenant, client, grant, id, summary).await;
             match (done, pauses.next()) {
-                (Ok(()), _) => return vec![Subject::Grant(grant)],
+                (Ok(()), _) => {
+                    let grant = grant.map(Subject::Grant);
+                    return grant.into_iter().chain([Subject::Client(client)]).collect();
+                }
                 (Err(error), Some(pause)) => {
                     tracing::warn!(incident = %id, %error, "containment is tried again");
                     tokio::time::sleep(pause).await;

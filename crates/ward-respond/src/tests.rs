@@ -59,13 +59,15 @@ impl Incidents for Book {
 }
 
 impl Contain for Book {
-    fn revoke_grant<'a>(
+    fn contain_client<'a>(
         &'a self,
         _: &'a TenantId,
-        _: GrantId,
+        client: ClientId,
+        _: Option<GrantId>,
         _: IncidentId,
         _: &'a str,
     ) -> BoxFuture<'a, Result<(), ContainError>> {
+        assert_eq!(client, ClientId::from_bytes([1; 16]));
         let answer = if self.broken.load(Ordering::SeqCst) {
             Err(ContainError("the store is away".to_owned()))
         } else {
@@ -106,14 +108,16 @@ fn finding() -> Recorded {
 }
 
 #[tokio::test]
-async fn the_grant_ends_before_the_account_is_written() {
+async fn the_client_is_held_before_the_account_is_written() {
     let book = Arc::new(Book::default());
     responder(&book).answer(&finding()).await.unwrap();
     assert_eq!(*book.acts.lock().unwrap(), ["revoked", "opened"]);
     let incidents = book.incidents.lock().unwrap();
     let incident = incidents.values().next().unwrap();
     assert_eq!(incident.status, IncidentStatus::Contained);
-    assert_eq!(incident.revoked, [Subject::Grant(GrantId::from_bytes([2; 16]))]);
+    let (grant, client) = (GrantId::from_bytes([2; 16]), ClientId::from_bytes([1; 16]));
+    assert_eq!(incident.revoked, [Subject::Grant(grant), Subject::Client(client)]);
+    assert!(incident.held);
     assert_eq!(incident.evidence, [7]);
     assert_eq!(incident.rule, "WATCH-01");
     let events = book.events.lock().unwrap();
@@ -139,6 +143,7 @@ async fn what_could_not_be_contained_stays_open_and_is_tried_again() {
     responder.answer(&finding()).await.unwrap();
     let status = || book.incidents.lock().unwrap().values().next().unwrap().status;
     assert_eq!(status(), IncidentStatus::Open);
+    assert!(!book.incidents.lock().unwrap().values().any(|incident| incident.held));
     book.broken.store(false, Ordering::SeqCst);
     responder.answer(&finding()).await.unwrap();
     assert_eq!(status(), IncidentStatus::Contained);

@@ -21,8 +21,8 @@ pub mod vault;
 
 pub use error::StoreError;
 pub use repo::{
-    Approval, Binding, Epochs, Expected, Grants, Incident, IncidentStatus, Incidents, Member,
-    OperatorRecord, Operators, Probe, Registration, Registrations, Replays, Repositories,
+    Approval, Binding, Epochs, Expected, Grants, Hold, Holds, Incident, IncidentStatus, Incidents,
+    Member, OperatorRecord, Operators, Probe, Registration, Registrations, Replays, Repositories,
     RosterRow, Rosters,
 };
 pub use sqlite::{Snapshot, Store, check_snapshot};

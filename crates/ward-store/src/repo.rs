@@ -266,9 +266,59 @@ pub struct Incident {
     /// What was revoked because of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revoked: Vec<Subject>,
+    /// Whether the client was put on hold because of it. [`Holds`] says whether it still is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// Indexes, in this node's log, of the events that it rests on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<u64>,
+}
+
+/// A client that gets no tokens until an operator releases it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The community that the client came through.
+    pub community: CommunityUri,
+    /// Its URI. Its client id would not do: it can have another.
+    pub uri: ClientUri,
+    /// The client id that it had.
+    pub client: ClientId,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, in a few words.
+    pub reason: String,
+    /// The incident that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentId>,
+}
+
+/// Clients on hold.
+pub trait Holds: Send + Sync {
+    /// Puts a client on hold, or keeps it there for a newer reason. Its grants, those of the client id
+    /// that its URI has now, and what `ended` names end in the same transaction.
+    fn put(&self, hold: Hold, ended: Vec<Subject>, event: Event) -> Kept<'_, OutboxSeq>;
+
+    /// Ends a hold; [`StoreError::Conflict`] if there is none.
+    fn release<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        community: &'a CommunityUri,
+        uri: &'a ClientUri,
+        event: Event,
+    ) -> Kept<'a, OutboxSeq>;
+
+    /// The hold on the client, if it is on hold.
+    fn get<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        community: &'a CommunityUri,
+        uri: &'a ClientUri,
+    ) -> Kept<'a, Option<Hold>>;
+
+    /// Up to `limit` (at most 1000) holds.
+    fn list<'a>(&'a self, tenant: &'a TenantId, limit: usize) -> Kept<'a, Vec<Hold>>;
 }
 
 /// Incidents.
@@ -405,6 +455,8 @@ pub struct Repositories {
     pub rosters: Arc<dyn Rosters>,
     /// Incidents.
     pub incidents: Arc<dyn Incidents>,
+    /// Clients on hold.
+    pub holds: Arc<dyn Holds>,
     /// Events of state changes that wait for the log.
     pub outbox: Arc<dyn Outbox>,
     /// Operators.

@@ -13,7 +13,8 @@ use ward_core::{
 use ward_policy::{Grant, Roster, Subject};
 
 use crate::{
-    Binding, Expected, Incident, IncidentStatus, Registration, Repositories, RosterRow, StoreError,
+    Binding, Expected, Hold, Incident, IncidentStatus, Registration, Repositories, RosterRow,
+    StoreError,
 };
 
 /// Time, randomness and names for one run.
@@ -89,6 +90,18 @@ impl World {
         (self.community.clone(), ClientUri::parse("https://client.example/kept").unwrap())
     }
 
+    pub(crate) fn hold(&self, name: &str, client: ClientId) -> Hold {
+        Hold {
+            tenant: self.tenant.clone(),
+            community: self.community.clone(),
+            uri: ClientUri::parse(&format!("https://client.example/{name}")).unwrap(),
+            client,
+            since: self.now(),
+            reason: "secret-reason".to_owned(),
+            incident: None,
+        }
+    }
+
     pub(crate) fn incident(&self) -> Incident {
         Incident {
             id: IncidentId::new(self.clock.as_ref(), &self.rng),
@@ -101,6 +114,7 @@ impl World {
             client: None,
             grant: None,
             revoked: Vec::new(),
+            held: false,
             evidence: vec![3, 4],
         }
     }
@@ -120,6 +134,7 @@ fn known(ids: &[&str]) -> Roster {
 
 /// What [`fill`] wrote.
 pub(crate) struct Written {
+    held: Hold,
     kept: Registration,
     modified: Registration,
     cancelled: Registration,
@@ -259,12 +274,34 @@ pub(crate) async fn fill(store: &Repositories, world: &World) -> Written {
     let _ = store.incidents.open(closed.clone(), opening()).await.unwrap();
     closed.status = IncidentStatus::Contained;
     closed.revoked = vec![Subject::Grant(revoked.id)];
-    let last =
-        store.incidents.update(closed.clone(), IncidentStatus::Open, opening()).await.unwrap();
+    let _ = store.incidents.update(closed.clone(), IncidentStatus::Open, opening()).await.unwrap();
     let late = store.incidents.update(closed.clone(), IncidentStatus::Open, opening()).await;
     assert!(matches!(late, Err(StoreError::Conflict)));
 
+    // Holds end the grants of the client id that the URI had and of the one that it has.
+    let had = world.client();
+    let held = world.hold("replaced", had);
+    let holding = || event(EventKind::Revocation, "held");
+    for _ in 0..2 {
+        let ended = vec![Subject::Grant(expired.id)];
+        let _ = store.holds.put(held.clone(), ended, holding()).await.unwrap();
+    }
+    for subject in
+        [Subject::Client(had), Subject::Client(replaced.client), Subject::Grant(expired.id)]
+    {
+        assert_eq!(store.epochs.current(&world.tenant, &subject), 2, "{subject}");
+    }
+    let other = world.hold("modified", modified.client);
+    let _ = store.holds.put(other.clone(), vec![], holding()).await.unwrap();
+    let (community, uri) = (&other.community, &other.uri);
+    let found = store.holds.get(&world.tenant, community, uri).await.unwrap();
+    assert_eq!(found.as_ref(), Some(&other));
+    let last = store.holds.release(&world.tenant, community, uri, holding()).await.unwrap();
+    let twice = store.holds.release(&world.tenant, community, uri, holding()).await;
+    assert!(matches!(twice, Err(StoreError::Conflict)));
+
     Written {
+        held,
         kept,
         modified,
         cancelled,
@@ -314,7 +351,7 @@ pub(crate) async fn check(store: &Repositories, world: &World, written: &Written
         (Subject::Grant(revoked.id), 1),
         (Subject::Token(written.token), 2),
         (Subject::Client(cancelled.client), 1),
-        (Subject::Client(written.modified.client), 1),
+        (Subject::Client(written.modified.client), 2),
         (Subject::Client(kept.client), 0),
         (Subject::Grant(live.id), 0),
     ] {
@@ -373,6 +410,12 @@ pub(crate) async fn check(store: &Repositories, world: &World, written: &Written
     assert_eq!(store.incidents.get(tenant, closed.id).await.unwrap().as_ref(), Some(closed));
     assert_eq!(store.incidents.get(other, closed.id).await.unwrap(), None);
 
+    assert_eq!(store.holds.list(tenant, 10).await.unwrap(), std::slice::from_ref(&written.held));
+    let (community, uri) = (&written.held.community, &written.held.uri);
+    let found = store.holds.get(tenant, community, uri).await.unwrap();
+    assert_eq!(found.as_ref(), Some(&written.held));
+    assert_eq!(store.holds.get(other, community, uri).await.unwrap(), None);
+
     // One event per change that succeeded, none of those that failed, in order.
     let rows = store.outbox.pending(OutboxSeq(0), 100).await.unwrap();
     let numbers: Vec<u64> = rows.iter().map(|row| row.seq.0).collect();
@@ -383,6 +426,7 @@ pub(crate) async fn check(store: &Repositories, world: &World, written: &Written
     want.extend([EventKind::Revocation; 2]);
     want.extend([EventKind::Roster; 2]);
     want.extend([EventKind::Incident; 3]);
+    want.extend([EventKind::Revocation; 4]);
     assert_eq!(kinds, want);
     let page = store.outbox.pending(OutboxSeq(3), 2).await.unwrap();
     assert_eq!(page.iter().map(|row| row.seq.0).collect::<Vec<_>>(), [4, 5]);

@@ -331,3 +331,79 @@ async fn a_revoked_client_id_never_comes_back_from_a_race() {
         assert_eq!(status, 400, "round {round}");
     }
 }
+
+/// T16: ending one grant stops nobody who takes a new one for each read.
+#[tokio::test]
+async fn a_held_client_gets_no_token_under_any_id_until_it_is_released() {
+    let world = World::new();
+    let client = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
+    let id = ClientId::parse(&client).unwrap();
+    let other = world.registered(&PKI.other, OTHER_URI, SCOPE).await;
+    let bystander = world.issued(&PKI.other, &other, SCOPE).await;
+    let first = world.issued(&PKI.client, &client, SCOPE).await;
+    let second = world.issued(&PKI.client, &client, SCOPE).await;
+    let grant = world.resolve(&first).await.unwrap().grant;
+    // Before it is contained, it becomes somebody else by its client id.
+    let cancel = with(statement(CLIENT_URI), &[("grant_types", json!([]))]);
+    assert_eq!(world.statement(&PKI.client, &cancel).await.status, 200);
+    let anew = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
+    assert_ne!(anew, client);
+    let third = world.issued(&PKI.client, &anew, SCOPE).await;
+    world.issuer.hold(id, Some(grant), &act(&world)).await.unwrap();
+    let held = world.events().await.pop().unwrap();
+    assert_eq!((held.action.as_ref(), held.actor.grant), ("held", Some(grant)));
+    assert!(held.incident.is_some());
+    for token in [&first, &second, &third] {
+        assert_eq!(world.resolve(token).await, Err(ResolveError::Invalid));
+    }
+    let world = world.restart();
+    assert!(world.resolve(&bystander).await.is_ok());
+    // Neither a renewed certificate nor a new registration helps; every attempt is recorded.
+    for member in [&PKI.client, &PKI.renewed] {
+        let anew = world.registered(member, CLIENT_URI, SCOPE).await;
+        let answer = world.asserted(member, &assertion(&anew), SCOPE).await;
+        answer.refuses("HOLD", 400, "unauthorized_client");
+        assert_eq!(world.events().await.pop().unwrap().rule.as_deref(), Some("HOLD"));
+    }
+    world.issued(&PKI.other, &other, SCOPE).await;
+    // By the id that it had, or by the one that it has.
+    world.issuer.release(id, &act(&world)).await.unwrap();
+    assert_eq!(world.events().await.pop().unwrap().action, "released");
+    assert!(world.issuer.release(id, &act(&world)).await.is_err(), "no hold");
+    world.issued(&PKI.client, &anew, SCOPE).await;
+    assert_eq!(world.resolve(&third).await, Err(ResolveError::Invalid), "what ended stays so");
+    let id = ClientId::parse(&anew).unwrap();
+    world.issuer.hold(id, None, &act(&world)).await.unwrap();
+    world.issuer.hold(id, None, &act(&world)).await.unwrap();
+    world.issuer.release(id, &act(&world)).await.unwrap();
+    world.issued(&PKI.client, &anew, SCOPE).await;
+    let nobody = ClientId::new(&*world.clock, &SystemRng);
+    assert!(world.issuer.hold(nobody, Some(grant), &act(&world)).await.is_err());
+}
+
+/// A token request that is under way when the hold comes ends with nothing that lives.
+#[tokio::test]
+async fn a_hold_reaches_token_requests_in_flight() {
+    for _ in 0..20 {
+        let world = World::new();
+        let client = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
+        let id = ClientId::parse(&client).unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let form = token_form(&sign(&PKI.client, &assertion(&client)), SCOPE)
+                .iter()
+                .map(|(k, v)| format!("{k}={}", encode(v)))
+                .collect::<Vec<_>>()
+                .join("&");
+            let issuer = world.issuer.clone();
+            tasks.spawn(async move {
+                let request = post(TOKEN, "application/x-www-form-urlencoded", form);
+                Answer::of(issuer.respond(request, ME).await).text("access_token")
+            });
+        }
+        world.issuer.hold(id, None, &act(&world)).await.unwrap();
+        for token in tasks.join_all().await {
+            assert!(token.is_empty() || world.resolve(&token).await.is_err());
+        }
+    }
+}

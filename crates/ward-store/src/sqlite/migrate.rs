@@ -32,6 +32,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0002_operators",
         script: include_str!("../../migrations/0002_operators.sql"),
     },
+    Migration {
+        version: 3,
+        name: "0003_holds",
+        script: include_str!("../../migrations/0003_holds.sql"),
+    },
 ];
 
 /// Brings the schema to the newest of `migrations`.

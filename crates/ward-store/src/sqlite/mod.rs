@@ -6,6 +6,7 @@
 mod db;
 mod epochs;
 mod grants;
+mod holds;
 mod incidents;
 mod migrate;
 mod operators;
@@ -113,6 +114,7 @@ impl Store {
             replays: self.clone(),
             rosters: self.clone(),
             incidents: self.clone(),
+            holds: self.clone(),
             outbox: self.clone(),
             operators: self.clone(),
             probe: self.clone(),

@@ -130,7 +130,7 @@ async fn state_and_event_stand_or_fall_together() {
     let world = &house.world;
     drop(house.open());
     // First the event's row fails, then the state's.
-    for table in ["outbox", "registrations", "grants", "epochs", "rosters", "incidents"] {
+    for table in ["outbox", "registrations", "grants", "epochs", "rosters", "incidents", "holds"] {
         house.meddle(&format!(
             "CREATE TRIGGER fail BEFORE INSERT ON {table} BEGIN SELECT RAISE(FAIL, 'test'); END"
         ));
@@ -182,6 +182,13 @@ async fn state_and_event_stand_or_fall_together() {
         if all || table == "incidents" {
             assert!(store.incidents.open(incident, event(EventKind::Incident)).await.is_err());
             assert!(store.incidents.list(&world.tenant, 10).await.unwrap().is_empty());
+        }
+        if all || table == "holds" {
+            let hold = world.hold("x", registration.client);
+            let event = event(EventKind::Revocation);
+            assert!(store.holds.put(hold, vec![], event).await.is_err());
+            assert!(store.holds.list(&world.tenant, 10).await.unwrap().is_empty());
+            assert_eq!(store.epochs.current(&world.tenant, &subject), 0);
         }
         assert!(store.outbox.pending(OutboxSeq(0), 10).await.unwrap().is_empty());
         drop(store);

@@ -165,6 +165,7 @@ impl Hospital {
 
         let officer = Person { name: "demo-security-officer".into(), role: Role::SecurityOfficer };
         import_roster(&house, &officer, &roster).await?;
+        release_sync_app(&house, &officer).await?;
 
         let http = HttpClient::new(
             Egress::allowing([authority(&origin), authority(&lists_url)]),
@@ -433,6 +434,21 @@ fn split(sandbox: &Sandbox, sabotage: Option<Sabotage>) -> (Vec<String>, Vec<Str
         roster.extend(strangers.iter().cloned());
     }
     (roster, strangers)
+}
+
+/// On a kept data directory the last walk left an application contained: an officer lets it go on, as
+/// an operator would, and the log has it.
+async fn release_sync_app(house: &House, officer: &Person) -> Result<(), DemoError> {
+    let tenant = TenantId::default_tenant();
+    let holds = house.repositories.holds.list(&tenant, 100).await;
+    for hold in holds.map_err(doing("reading holds"))? {
+        if hold.uri.as_str() == SYNC_APP {
+            let reason = "the demo begins anew".to_owned();
+            let command = Command::ReleaseClient { client: hold.client, reason };
+            house.admin.execute(officer, command).await.map_err(doing("releasing a hold"))?;
+        }
+    }
+    Ok(())
 }
 
 async fn import_roster(

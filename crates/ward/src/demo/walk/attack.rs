@@ -1,12 +1,14 @@
 //! The attack from within: a partner's application reads everything that it may.
 
-use ward_core::EventKind;
+use ward_core::{EventKind, Purpose};
 use ward_store::IncidentStatus;
 
+use super::door::refusal;
 use super::{DemoError, Found, Hospital, doing};
+use crate::demo::partner::{SCOPE, b2b};
 
 pub(super) async fn scrape(h: &Hospital) -> Result<Found, DemoError> {
-    let (_, _, token) = h.sync.establish(&h.fhir_base).await?;
+    let (server, registered, token) = h.sync.establish(&h.fhir_base).await?;
     let patience = h.system.clock.now().plus(std::time::Duration::from_secs(5));
     let mut released = 0_u32;
     let mut crossed = None;
@@ -35,10 +37,16 @@ pub(super) async fn scrape(h: &Hospital) -> Result<Found, DemoError> {
     };
     let elapsed = stopped.since(crossed).as_millis();
     let incident = incident_of(h, token_grant(h)?).await?;
+    // The end of one token stops nobody who takes a new one for each record.
+    let b2b = b2b(Purpose::Treatment)?;
+    let sync = &h.sync.client;
+    let assertion =
+        sync.authentication_token(&server, &registered, &b2b).map_err(doing("signing"))?;
+    let (refused, said) = refusal(sync.token_with(&server, SCOPE, &assertion).await);
     Ok(Found::new(
-        incident.is_some(),
+        incident.is_some() && refused.as_deref() == Some("unauthorized_client"),
         format!(
-            "{released} records released, then 401; {elapsed} ms from the one over the ceiling to the refusal"
+            "{released} records released, then 401; {elapsed} ms from the one over the ceiling to the refusal; a new token: {said}"
         ),
     )
     .fact("released", released)

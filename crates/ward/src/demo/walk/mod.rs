@@ -218,7 +218,7 @@ pub(crate) async fn walk(hospital: &Hospital, report: &mut Report, started: Time
             "another application of the partner reads its roster one by one; the ceiling is {} patients a minute",
             h.ceiling
         ),
-        expected: "an incident, the grant revoked, the next request 401",
+        expected: "an incident, the client on hold: the next request 401, no new token",
         why: "sense, decide, act, remember: within its rights, and still contained",
     };
     step(report, now, plan, scrape(h)).await;
