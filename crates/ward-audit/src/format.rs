@@ -22,7 +22,7 @@
 //!
 //! ```text
 //! offset  size
-//!      0     8  "wardseg1"
+//!      0     8  "wardseg2"
 //!      8     8  index of the first entry, as in the file's name
 //!     16    16  check: the first 16 octets of H(octets 0..16)
 //! ```
@@ -37,7 +37,7 @@
 //!
 //! ```text
 //! offset  size
-//!      0     4  "WEN1"
+//!      0     4  "WEN2"
 //!      4     8  index of the entry, counted from 0 over all segments
 //!     12     8  durable: how many entries were durable when this frame was written,
 //!               which is the index of the first entry of its commit
@@ -46,10 +46,18 @@
 //!     26     6  head check: the first 6 octets of H(octets 0..26)
 //!     32     L  leaf
 //!   32+L     B  sealed body
-//! 32+L+B    16  frame check: the first 16 octets of H(octets 0..32+L+B)
+//! 32+L+B    16  frame tag: the first 16 octets of HMAC-SHA256(log key, octets 0..32+L)
+//! 48+L+B    16  frame check: the first 16 octets of H(octets 0..48+L+B)
 //! ```
 //!
-//! The checks are against accidents; against people there is the tree. A commit appends its frames, syncs the
+//! The log key is HKDF-SHA256(seed of the key that signs checkpoints, no salt, info = "ward signing key: mac v1"
+//! preceded by its length in 8 octets). The tag covers the body too, since the leaf holds `H(sealed body)`. Before a
+//! log is continued, the tag of every entry that no signed checkpoint covers is verified, and that the places of the
+//! outbox among them count up by one (an entry with the action `outbox-gap` accounts for those that it passes over,
+//! and no place exceeds 2^63-1). An entry that fails was written by somebody else: it is refused, never signed. Readers
+//! without the key skip the tag.
+//!
+//! The checks are against accidents; against people there are the tags, until they are signed, and the tree. A commit appends its frames, syncs the
 //! file once, and only then acknowledges. Therefore only frames of the last commit can be torn, and:
 //!
 //! *A malformed place where entry `i` should stand is a torn write, to be removed, if it is in the last
@@ -79,8 +87,9 @@
 //!
 //! Opened body: 32 random octets of salt, then the JSON of the event's body. The salt lies inside, so that whoever
 //! lacks the key cannot try guesses against `body`. The AEAD key is HKDF-SHA256(key of the day, salt = record id,
-//! info = each of "ward log body v1", origin, tenant, preceded by its length in 8 octets); it seals this one record,
-//! so its nonce is twelve zeros. Associated data: octets 0..24 ‖ origin ‖ 0x0A ‖ tenant.
+//! info = each of "ward log body v2", origin, tenant, preceded by its length in 8 octets); it seals this one record,
+//! so its nonce is twelve zeros. Associated data: octets 0..24 ‖ H(the leaf with `sealed` empty), so that a body opens
+//! beside its own header only.
 //!
 //! # Tree, tiles, checkpoints
 //!
@@ -96,7 +105,7 @@
 //! in `checkpoints` before it stands in `checkpoint`. Fewer than five lines at the end of `checkpoints` are a torn
 //! write.
 
-use ward_core::crypto::sha256;
+use ward_core::crypto::{SigningKey, same, sha256};
 
 /// Directory of the segments.
 pub const SEGMENTS: &str = "segments";
@@ -114,11 +123,19 @@ pub const MAX_BODY: usize = 1024 * 1024;
 pub const SEGMENT_HEAD: usize = 32;
 /// Octets of a frame's head.
 pub const FRAME_HEAD: usize = 32;
+/// Octets of a frame's tag.
+pub const FRAME_TAG: usize = 16;
 /// Octets of a frame's check.
 pub const FRAME_CHECK: usize = 16;
+/// Highest place of an outbox: stores count in signed 64-bit numbers.
+pub const MAX_PLACE: u64 = i64::MAX as u64;
+/// Action of an entry that accounts for places of the outbox that hold no event.
+pub const GAP: &str = "outbox-gap";
 
-const SEGMENT_MAGIC: &[u8; 8] = b"wardseg1";
-const FRAME_MAGIC: &[u8; 4] = b"WEN1";
+const SEGMENT_MAGIC: &[u8; 8] = b"wardseg2";
+/// Segments of before the first release, whose frames had no tag.
+pub(crate) const OLD_SEGMENT_MAGIC: &[u8; 8] = b"wardseg1";
+const FRAME_MAGIC: &[u8; 4] = b"WEN2";
 
 /// Path of the segment that begins with an entry.
 pub fn segment_path(first: u64) -> String {
@@ -154,6 +171,8 @@ pub struct Frame<'a> {
     pub leaf: &'a [u8],
     /// The sealed body.
     pub sealed: &'a [u8],
+    /// The tag, see [`Frame::tag_under`].
+    pub tag: [u8; FRAME_TAG],
 }
 
 /// What is wrong with a frame.
@@ -174,11 +193,24 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 impl<'a> Frame<'a> {
     /// Octets of the whole frame.
     pub fn octets(&self) -> usize {
-        FRAME_HEAD + self.leaf.len() + self.sealed.len() + FRAME_CHECK
+        FRAME_HEAD + self.leaf.len() + self.sealed.len() + FRAME_TAG + FRAME_CHECK
     }
 
-    /// Appends the frame to a buffer. The caller has checked the bounds of leaf and body.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    /// The tag that this frame has if it was written with the key.
+    pub fn tag_under(&self, key: &SigningKey) -> [u8; FRAME_TAG] {
+        let mut covered = Vec::with_capacity(FRAME_HEAD + self.leaf.len());
+        self.write_head(&mut covered);
+        covered.extend_from_slice(self.leaf);
+        let [tag @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = key.mac(&covered);
+        tag
+    }
+
+    /// Whether this frame was written with the key.
+    pub fn authentic(&self, key: &SigningKey) -> bool {
+        same(&self.tag, &self.tag_under(key))
+    }
+
+    fn write_head(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(FRAME_MAGIC);
         out.extend_from_slice(&self.index.to_be_bytes());
@@ -187,8 +219,15 @@ impl<'a> Frame<'a> {
         out.extend_from_slice(&u32::try_from(self.sealed.len()).unwrap_or(u32::MAX).to_be_bytes());
         let head = sha256(&[out.get(start..).unwrap_or_default()]);
         out.extend(head.iter().take(6));
+    }
+
+    /// Appends the frame to a buffer. The caller has checked the bounds of leaf and body.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.write_head(out);
         out.extend_from_slice(self.leaf);
         out.extend_from_slice(self.sealed);
+        out.extend_from_slice(&self.tag);
         let check = sha256(&[out.get(start..).unwrap_or_default()]);
         out.extend(check.iter().take(FRAME_CHECK));
     }
@@ -207,16 +246,17 @@ impl<'a> Frame<'a> {
         if leaf_len == 0 || leaf_len > MAX_LEAF || body_len > MAX_BODY {
             return Err(FrameFault::Head);
         }
-        let end = FRAME_HEAD + leaf_len + body_len;
+        let end = FRAME_HEAD + leaf_len + body_len + FRAME_TAG;
         let covered = bytes.get(..end).ok_or(FrameFault::Short)?;
         let check = bytes.get(end..end + FRAME_CHECK).ok_or(FrameFault::Short)?;
         if !sha256(&[covered]).starts_with(check) {
             return Err(FrameFault::Check);
         }
         let (index, durable) = u64_at(head, 4).zip(u64_at(head, 12)).ok_or(FrameFault::Head)?;
+        let (covered, tag) = covered.split_last_chunk().ok_or(FrameFault::Head)?;
         let (leaf, sealed) =
             covered.split_at(FRAME_HEAD).1.split_at_checked(leaf_len).ok_or(FrameFault::Head)?;
-        Ok(Self { index, durable, leaf, sealed })
+        Ok(Self { index, durable, leaf, sealed, tag: *tag })
     }
 
     /// Whether any well-formed frame in `bytes`, wherever it begins, was written when more than `index`
@@ -244,17 +284,23 @@ mod tests {
 
     #[test]
     fn a_frame_is_laid_out_as_specified() {
-        let frame = Frame { index: 5, durable: 3, leaf: b"leaf", sealed: b"body!" };
+        let key = SigningKey::from_seed(&ward_core::Secret::new([5; 32])).unwrap();
+        let mut frame =
+            Frame { index: 5, durable: 3, leaf: b"leaf", sealed: b"body!", tag: [0; 16] };
+        assert!(!frame.authentic(&key));
+        frame.tag = frame.tag_under(&key);
+        assert!(frame.authentic(&key));
         let mut out = Vec::new();
         frame.write(&mut out);
-        assert_eq!(out.len(), 32 + 4 + 5 + 16);
-        assert_eq!(&out[..4], b"WEN1");
+        assert_eq!(out.len(), 32 + 4 + 5 + 16 + 16);
+        assert_eq!(&out[..4], b"WEN2");
         assert_eq!(out[4..12], 5_u64.to_be_bytes());
         assert_eq!(out[12..20], 3_u64.to_be_bytes());
         assert_eq!(out[20..26], [0, 4, 0, 0, 0, 5]);
         assert_eq!(out[26..32], sha256(&[&out[..26]])[..6]);
         assert_eq!(&out[32..41], b"leafbody!");
-        assert_eq!(out[41..], sha256(&[&out[..41]])[..16]);
+        assert_eq!(out[41..57], key.mac(&out[..36])[..16]);
+        assert_eq!(out[57..], sha256(&[&out[..57]])[..16]);
         assert_eq!(Frame::parse(&out), Ok(frame));
         assert_eq!(frame.octets(), out.len());
     }
@@ -262,7 +308,8 @@ mod tests {
     #[test]
     fn every_altered_octet_of_a_frame_is_noticed() {
         let mut out = Vec::new();
-        Frame { index: 5, durable: 3, leaf: b"leaf", sealed: b"body!" }.write(&mut out);
+        Frame { index: 5, durable: 3, leaf: b"leaf", sealed: b"body!", tag: [9; 16] }
+            .write(&mut out);
         for at in 0..out.len() {
             let mut altered = out.clone();
             altered[at] ^= 1;
@@ -276,7 +323,7 @@ mod tests {
     #[test]
     fn a_segment_head_is_laid_out_as_specified() {
         let head = segment_head(258);
-        assert_eq!(&head[..8], b"wardseg1");
+        assert_eq!(&head[..8], b"wardseg2");
         assert_eq!(head[8..16], [0, 0, 0, 0, 0, 0, 1, 2]);
         assert_eq!(head[16..], sha256(&[&head[..16]])[..16]);
         assert_eq!(segment_path(258), "segments/00000000000000000258.seg");

@@ -100,11 +100,13 @@ fn record_key(
     origin: &str,
     tenant: &TenantId,
 ) -> ward_core::Secret<[u8; 32]> {
-    derive(&key.key, record, &[b"ward log body v1", origin.as_bytes(), tenant.as_str().as_bytes()])
+    derive(&key.key, record, &[b"ward log body v2", origin.as_bytes(), tenant.as_str().as_bytes()])
 }
 
-fn associated(prefix: &[u8], origin: &str, tenant: &TenantId) -> Vec<u8> {
-    [prefix, origin.as_bytes(), b"\n", tenant.as_str().as_bytes()].concat()
+/// What a body is sealed beside: its key's name, and all of its leaf but `sealed`, which does not exist yet.
+fn associated(prefix: &[u8], leaf: &Leaf) -> Result<Vec<u8>, serde_json::Error> {
+    let header = serde_json::to_vec(&Leaf { sealed: String::new(), ..leaf.clone() })?;
+    Ok([prefix, &sha256(&[&header])].concat())
 }
 
 /// Seals an event's body under the key of a day and makes its leaf.
@@ -122,13 +124,7 @@ pub(crate) fn seal(
     let mut record = [0; 16];
     rng.fill(&mut record);
     let mut sealed = [&day.to_be_bytes()[..], &key.id.0.to_be_bytes(), &record].concat();
-    let aad = associated(&sealed, origin, &event.tenant);
-    let secret = record_key(key, &record, origin, &event.tenant);
-    sealed.extend(seal_with_nonce(&secret, NONCE, &aad, &opened).map_err(|e| unwritable(&e))?);
-    if sealed.len() > MAX_BODY {
-        return Err(SinkError::TooLarge(MAX_BODY));
-    }
-    let leaf = Leaf {
+    let mut leaf = Leaf {
         v: 1,
         node: origin.to_owned(),
         outbox: outbox.map(|seq| seq.0),
@@ -144,8 +140,15 @@ pub(crate) fn seal(
         incident: event.incident,
         transfer: event.transfer.clone(),
         body: hex(&sha256(&[&opened])),
-        sealed: hex(&sha256(&[&sealed])),
+        sealed: String::new(),
     };
+    let aad = associated(&sealed, &leaf).map_err(|e| unwritable(&e))?;
+    let secret = record_key(key, &record, origin, &event.tenant);
+    sealed.extend(seal_with_nonce(&secret, NONCE, &aad, &opened).map_err(|e| unwritable(&e))?);
+    if sealed.len() > MAX_BODY {
+        return Err(SinkError::TooLarge(MAX_BODY));
+    }
+    leaf.sealed = hex(&sha256(&[&sealed]));
     let leaf = serde_json::to_vec(&leaf).map_err(|e| unwritable(&e))?;
     if leaf.len() > MAX_LEAF {
         return Err(SinkError::TooLarge(MAX_LEAF));
@@ -181,7 +184,7 @@ pub(crate) fn key_of(sealed: &[u8]) -> Option<(u32, KeyId)> {
 pub(crate) fn open(leaf: &Leaf, sealed: &[u8], key: &DataKey) -> Option<EventBody> {
     let (prefix, ciphertext) = sealed.split_at_checked(PREFIX)?;
     let secret = record_key(key, prefix.get(8..)?, &leaf.node, &leaf.tenant);
-    let aad = associated(prefix, &leaf.node, &leaf.tenant);
+    let aad = associated(prefix, leaf).ok()?;
     let opened = open_with_nonce(&secret, NONCE, &aad, ciphertext).ok()?;
     if hex(&sha256(&[&opened])) != leaf.body {
         return None;

@@ -30,6 +30,7 @@ pub use log::{Log, LogOptions, origin_of};
 pub use note::{Checkpoint, VerifierKey};
 pub use prefix::{Prefix, prefix};
 pub use proof::{ConsistencyProof, Hash, InclusionProof, ProofError, leaf_hash};
+pub use queue::LogStats;
 pub use reader::{BodyError, Reader};
 pub use verify::{Place, Report, Tampered, verify};
 
@@ -47,6 +48,23 @@ pub enum LogError {
     /// The log on disk is not the log that was written. It is left as it is.
     #[error(transparent)]
     Tampered(#[from] Tampered),
+    /// An entry that no checkpoint covers was not written by this log. It is left as it is.
+    #[error(
+        "entry {entry} was not written by this Ward: {what}. Keep a copy of the log's directory as evidence. If \
+         what stands behind is not needed, run `truncate -s {keep} {segment}` in that directory, remove segments \
+         with higher numbers, and start again; if that says that state changes are missing, restore store, log and \
+         vault together with `ward restore`"
+    )]
+    NotAuthentic {
+        /// Its index.
+        entry: u64,
+        /// What shows it.
+        what: &'static str,
+        /// The segment that holds it.
+        segment: String,
+        /// Octets of the segment before it.
+        keep: u64,
+    },
     /// Another process has the log open.
     #[error("the log is open in another process")]
     Locked,

@@ -14,7 +14,7 @@ use ward_core::{
 use crate::disk::Disk;
 use crate::leaf::{Entry, seal, shortened};
 use crate::note::VerifierKey;
-use crate::queue::Shared;
+use crate::queue::{LogStats, Shared};
 use crate::tiles::Tiles;
 use crate::verify::{Checked, check};
 use crate::writer::{Tuning, Writer, rebuild_tiles, recover};
@@ -83,7 +83,7 @@ impl Log {
         let key = VerifierKey::new(&origin, signing_key.public_key())?;
         let lock =
             disk.lock().map_err(disk_error("cannot lock", "the log"))?.ok_or(LogError::Locked)?;
-        let found = match check(&*disk, &key, None) {
+        let found = match check(&*disk, &key, None, Some(&signing_key)) {
             Ok(checked) => {
                 recover(&*disk, &checked)?;
                 Some(checked)
@@ -171,6 +171,11 @@ impl Log {
     /// The public key in the form `name+hash+key`.
     pub fn verifier_key(&self) -> String {
         self.key.to_string()
+    }
+
+    /// What it counts about itself.
+    pub fn stats(&self) -> LogStats {
+        self.shared.stats()
     }
 
     /// Whether the last commit worked; if not, why, in words for the operator.

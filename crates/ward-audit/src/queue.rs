@@ -68,6 +68,22 @@ pub(crate) struct Shared {
     pub(crate) outbox_high: AtomicU64,
     /// Why the last commit failed.
     trouble: Mutex<Option<String>>,
+    /// Commits that were synced, and how long their syncs took, microseconds.
+    pub(crate) commits: AtomicU64,
+    pub(crate) sync_micros: AtomicU64,
+}
+
+/// What a log counts about itself since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Durable entries, of earlier runs too.
+    pub entries: u64,
+    /// Commits, each with one sync.
+    pub commits: u64,
+    /// Time that those syncs took in all, microseconds.
+    pub sync_micros: u64,
+    /// Places of the queue that are taken.
+    pub queued: usize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -89,6 +105,17 @@ impl Shared {
             size: AtomicU64::new(size),
             outbox_high: AtomicU64::new(outbox_high),
             trouble: Mutex::default(),
+            commits: AtomicU64::new(0),
+            sync_micros: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> LogStats {
+        LogStats {
+            entries: self.size(),
+            commits: self.commits.load(Ordering::Relaxed),
+            sync_micros: self.sync_micros.load(Ordering::Relaxed),
+            queued: self.bound.saturating_sub(self.places.available_permits()),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::disk::Disk;
 use crate::format::{
-    Frame, FrameFault, SEGMENT_HEAD, SEGMENTS, segment_first, segment_head, segment_path,
+    Frame, FrameFault, OLD_SEGMENT_MAGIC, SEGMENT_HEAD, SEGMENTS, segment_first, segment_head,
+    segment_path,
 };
 use crate::verify::{Place, Tampered};
 use crate::{LogError, disk_error};
@@ -71,6 +72,12 @@ pub(crate) fn walk(
                 walked.torn_segment = Some(path);
                 break;
             }
+            if bytes.starts_with(OLD_SEGMENT_MAGIC) {
+                return altered(
+                    Place::Segment(first),
+                    "it is of a format from before the first release; begin a new data directory",
+                );
+            }
             return altered(Place::Segment(first), "the head of the segment is altered");
         }
         walked.segments += 1;
@@ -93,7 +100,7 @@ fn walk_segment(
         let index = walked.size;
         let (what, short) = match Frame::parse(rest) {
             Ok(frame) if frame.index == index && frame.durable <= index => {
-                visit(&frame)?;
+                visit(&frame).map_err(|error| locate(error, first, tail.len))?;
                 if frame.durable == index {
                     tail.last_commit = tail.len;
                 }
@@ -119,6 +126,16 @@ fn walk_segment(
     }
     walked.tail = Some(tail);
     Ok(())
+}
+
+/// Says where an entry that is not authentic begins.
+fn locate(error: LogError, first: u64, at: u64) -> LogError {
+    match error {
+        LogError::NotAuthentic { entry, what, .. } => {
+            LogError::NotAuthentic { entry, what, segment: segment_path(first), keep: at }
+        }
+        other => other,
+    }
 }
 
 /// Visits the entries of one segment until the first malformed frame.

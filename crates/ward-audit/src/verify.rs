@@ -6,10 +6,10 @@
 
 use std::fmt;
 
-use ward_core::crypto::{hex, sha256};
+use ward_core::crypto::{SigningKey, hex, sha256};
 
 use crate::disk::Disk;
-use crate::format::{CHECKPOINT, HISTORY};
+use crate::format::{CHECKPOINT, Frame, GAP, HISTORY, MAX_PLACE};
 use crate::note::{Checkpoint, VerifierKey};
 use crate::proof::{Hash, leaf_hash};
 use crate::segments::{Walked, altered, list, read, walk};
@@ -104,7 +104,7 @@ pub fn verify(
             }
         },
     };
-    let checked = match check(disk, &key, elsewhere.as_ref()) {
+    let checked = match check(disk, &key, elsewhere.as_ref(), None) {
         Err(LogError::Absent) if elsewhere.as_ref().is_some_and(|said| said.size > 0) => {
             let end = elsewhere.map_or(0, |said| said.size);
             return altered(Place::Entries { first: 0, end }, "the whole log is missing");
@@ -189,11 +189,13 @@ fn read_notes(disk: &dyn Disk, key: &VerifierKey) -> Result<Notes, LogError> {
     Ok(notes)
 }
 
-/// Checks a whole log. Altered tiles are only noted, since they can be rebuilt.
+/// Checks a whole log. Altered tiles are only noted, since they can be rebuilt. With the log's own key, entries that
+/// are not signed yet must be authentic.
 pub(crate) fn check(
     disk: &dyn Disk,
     key: &VerifierKey,
     elsewhere: Option<&Checkpoint>,
+    own: Option<&SigningKey>,
 ) -> Result<Checked, LogError> {
     let mut notes = read_notes(disk, key)?;
     let on_disk = notes.said.len() as u64;
@@ -217,10 +219,9 @@ pub(crate) fn check(
             return Err(LogError::Absent);
         }
     }
-    let mut pass = Pass::new(disk, &notes.said);
+    let mut pass = Pass::new(disk, &notes.said, own);
     pass.compare()?;
-    let walked =
-        walk(disk, signed, &mut |frame| pass.entry(frame.index, frame.leaf, frame.sealed))?;
+    let walked = walk(disk, signed, &mut |frame| pass.entry(frame, signed))?;
     if walked.size < signed {
         return pass.lost();
     }
@@ -259,13 +260,19 @@ struct Pass<'a> {
     /// The tree at the last checkpoint that fitted, and the leaf hashes after it.
     good: Tree,
     since: Vec<Hash>,
+    own: Option<&'a SigningKey>,
 }
 
 impl<'a> Pass<'a> {
-    fn new(disk: &'a dyn Disk, signed: &'a [(Checkpoint, Place)]) -> Self {
+    fn new(
+        disk: &'a dyn Disk,
+        signed: &'a [(Checkpoint, Place)],
+        own: Option<&'a SigningKey>,
+    ) -> Self {
         Self {
             disk,
             signed,
+            own,
             tiles: Tiles::default(),
             state: TileState::default(),
             outbox_high: 0,
@@ -274,12 +281,16 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn entry(&mut self, index: u64, bytes: &[u8], sealed: &[u8]) -> Result<(), LogError> {
+    fn entry(&mut self, frame: &Frame<'_>, signed: u64) -> Result<(), LogError> {
+        let Frame { index, leaf: bytes, sealed, .. } = *frame;
         let Some(leaf) = Leaf::parse(bytes) else {
             return altered(Place::Entry(index), "its leaf is not one");
         };
         if hex(&sha256(&[sealed])) != leaf.sealed {
             return altered(Place::Entry(index), "its body is not the one its leaf commits to");
+        }
+        if index >= signed {
+            self.unsigned(frame, &leaf)?;
         }
         self.outbox_high = self.outbox_high.max(leaf.outbox.unwrap_or(0));
         let mut full = Vec::new();
@@ -289,6 +300,26 @@ impl<'a> Pass<'a> {
         }
         self.since.push(leaf_hash(bytes));
         self.compare()
+    }
+
+    /// What no checkpoint covers is believed by its tag only, and must fit what stands before it.
+    fn unsigned(&self, frame: &Frame<'_>, leaf: &Leaf) -> Result<(), LogError> {
+        let refuse = |what| {
+            let (segment, keep) = (String::new(), 0);
+            Err(LogError::NotAuthentic { entry: frame.index, what, segment, keep })
+        };
+        if self.own.is_some_and(|own| !frame.authentic(own)) {
+            return refuse("it does not carry the tag of this log's key");
+        }
+        match leaf.outbox {
+            Some(place) if place > MAX_PLACE || place <= self.outbox_high => {
+                refuse("no store gives out its place in the outbox")
+            }
+            Some(place) if place != self.outbox_high + 1 && leaf.action != GAP => {
+                refuse("state changes are missing before it")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Compares with all checkpoints of the current size.

@@ -14,7 +14,8 @@ use ward_core::{Bus, Clock, Message, Receipt, Recorded, SinkError, Timestamp};
 
 use crate::disk::{Disk, DiskLock};
 use crate::format::{
-    CHECKPOINT, CHECKPOINT_TMP, Frame, HISTORY, SEGMENT_HEAD, SEGMENTS, segment_head, segment_path,
+    CHECKPOINT, CHECKPOINT_TMP, FRAME_TAG, Frame, HISTORY, SEGMENT_HEAD, SEGMENTS, segment_head,
+    segment_path,
 };
 use crate::note::Checkpoint;
 use crate::queue::{Append, Shared, Work};
@@ -22,6 +23,15 @@ use crate::segments::{Tail, walk};
 use crate::tiles::{Tiles, clear_partial, write_full};
 use crate::verify::Checked;
 use crate::{LogError, disk_error};
+
+/// The machine's own time, to measure how long a sync takes; nothing is decided by it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "measures the disk; the injected clock can be set back"
+)]
+fn monotonic() -> std::time::Instant {
+    std::time::Instant::now()
+}
 
 /// Sizes and times that are not part of the format.
 #[derive(Debug, Clone, Copy)]
@@ -164,8 +174,10 @@ impl Writer {
                 let fresh = entry.outbox.is_none_or(|seq| seq > high);
                 kept.push(fresh);
                 if fresh {
-                    Frame { index, durable, leaf: &entry.leaf, sealed: &entry.sealed }
-                        .write(&mut buffer);
+                    let (leaf, sealed) = (&entry.leaf, &entry.sealed);
+                    let mut frame = Frame { index, durable, leaf, sealed, tag: [0; FRAME_TAG] };
+                    frame.tag = frame.tag_under(&self.key);
+                    frame.write(&mut buffer);
                     new.push(entry);
                     index += 1;
                     high = high.max(entry.outbox.unwrap_or(0));
@@ -211,7 +223,11 @@ impl Writer {
             self.unclean = self.disk.truncate(&path, segment.len).is_err();
             return Err(again("write", &path)(error));
         }
+        let began = monotonic();
         self.disk.sync(&path).map_err(unknown(&path))?;
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.shared.sync_micros.fetch_add(micros, Ordering::Relaxed);
+        self.shared.commits.fetch_add(1, Ordering::Relaxed);
         segment.len += bytes.len() as u64;
         self.segment = Some(segment);
         Ok(())

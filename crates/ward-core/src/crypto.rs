@@ -1,13 +1,13 @@
 //! The one crypto module: thin, typed calls into aws-lc-rs. No cryptography of our own.
 //!
-//! Hashing (FIPS 180-4), HKDF (RFC 5869), AES-256-GCM (SP 800-38D), Ed25519 (RFC 8032) and PBKDF2
+//! Hashing (FIPS 180-4), HMAC (RFC 2104), HKDF (RFC 5869), AES-256-GCM (SP 800-38D), Ed25519 (RFC 8032) and PBKDF2
 //! (RFC 8018). Signatures of certificates and JWTs are verified in `ward-trust`, on the same library.
 
 use std::num::NonZeroU32;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
-use aws_lc_rs::{constant_time, digest, hkdf, pbkdf2};
+use aws_lc_rs::{constant_time, digest, hkdf, hmac, pbkdf2};
 
 use crate::{Rng, Secret};
 
@@ -128,26 +128,42 @@ pub fn stretch(passphrase: &Secret<Vec<u8>>, salt: &[u8], rounds: NonZeroU32) ->
     Secret::new(out)
 }
 
-/// An Ed25519 signing key, for checkpoints.
-pub struct SigningKey(Ed25519KeyPair);
+/// An Ed25519 signing key, for checkpoints, and the MAC key derived from the same seed, for what is not
+/// signed yet: whoever can sign can tell what is worth signing.
+pub struct SigningKey {
+    pair: Ed25519KeyPair,
+    mac: hmac::Key,
+}
 
 impl SigningKey {
     /// From a 32-octet seed.
     pub fn from_seed(seed: &Secret<[u8; 32]>) -> Result<Self, CryptoError> {
-        Ed25519KeyPair::from_seed_unchecked(seed.expose()).map(Self).map_err(|_| CryptoError::Key)
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed.expose());
+        let mac = derive(seed, b"", &[b"ward signing key: mac v1"]);
+        Ok(Self {
+            pair: pair.map_err(|_| CryptoError::Key)?,
+            mac: hmac::Key::new(hmac::HMAC_SHA256, mac.expose()),
+        })
     }
 
     /// The public key.
     pub fn public_key(&self) -> [u8; 32] {
         let mut out = [0; 32];
-        out.copy_from_slice(self.0.public_key().as_ref());
+        out.copy_from_slice(self.pair.public_key().as_ref());
         out
     }
 
     /// Signs a message.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         let mut out = [0; 64];
-        out.copy_from_slice(self.0.sign(message).as_ref());
+        out.copy_from_slice(self.pair.sign(message).as_ref());
+        out
+    }
+
+    /// HMAC-SHA256 of a message under the MAC key.
+    pub fn mac(&self, message: &[u8]) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(hmac::sign(&self.mac, message).as_ref());
         out
     }
 }

@@ -3,6 +3,7 @@
 mod crash;
 mod disk;
 mod flow;
+mod forged;
 mod outbox;
 mod prefix;
 mod tamper;

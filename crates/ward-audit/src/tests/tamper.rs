@@ -117,7 +117,7 @@ fn forge(entries: &[(Vec<u8>, Vec<u8>)]) -> BTreeMap<String, Vec<u8>> {
     files.retain(|path, _| !path.starts_with("segments/"));
     let mut bytes = segment_head(0).to_vec();
     for (index, (leaf, sealed)) in (0..).zip(entries) {
-        Frame { index, durable: index, leaf, sealed }.write(&mut bytes);
+        Frame { index, durable: index, leaf, sealed, tag: [0; 16] }.write(&mut bytes);
     }
     files.insert(segment_path(0), bytes);
     files
