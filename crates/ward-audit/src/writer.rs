@@ -106,13 +106,11 @@ impl Writer {
     /// Works until the log is closed.
     pub(crate) fn run(mut self) {
         loop {
-            let passed = self.clock.now().since(self.signed_at);
-            let patience = self.owed.then(|| self.tuning.checkpoint_every.saturating_sub(passed));
+            let patience = self.owed.then(|| self.until_due());
             match self.shared.next(patience) {
                 Work::Commit(jobs) => {
                     self.commit(jobs);
-                    let passed = self.clock.now().since(self.signed_at);
-                    if self.owed && passed >= self.tuning.checkpoint_every {
+                    if self.owed && self.until_due().is_zero() {
                         self.sign_or_warn();
                     }
                 }
@@ -127,6 +125,16 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// How long a checkpoint that is owed may wait. A clock that was set back says nothing about how long ago the last
+    /// one was: it is due.
+    fn until_due(&self) -> Duration {
+        let now = self.clock.now();
+        if now < self.signed_at {
+            return Duration::ZERO;
+        }
+        self.tuning.checkpoint_every.saturating_sub(now.since(self.signed_at))
     }
 
     fn commit(&mut self, jobs: Vec<Append>) {

@@ -107,6 +107,11 @@ impl ManualClock {
         Self(AtomicI64::new(seconds.saturating_mul(1000)))
     }
 
+    /// Sets it back, as NTP or an operator does.
+    pub fn set_back(&self, span: Duration) {
+        self.0.fetch_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+
     /// Moves the clock forward.
     pub fn advance(&self, span: Duration) {
         self.0.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);

@@ -380,3 +380,29 @@ async fn with_a_full_disk_the_log_starts_and_comes_back_when_there_is_space() {
     log.close().await;
     assert_eq!(verify(&disk, &log.verifier_key(), None).unwrap().signed, 2);
 }
+
+/// The attacker's case: NTP steps the clock back under load, and what is not signed can be cut off unnoticed.
+#[tokio::test]
+async fn a_clock_that_was_set_back_does_not_put_off_checkpoints() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let tuning =
+        crate::writer::Tuning { checkpoint_every: std::time::Duration::from_hours(1), ..EAGER };
+    let log = Log::open_tuned(house.options(Arc::new(disk.clone())), tuning).unwrap();
+    let signed = || {
+        let note = log.reader().unwrap().checkpoint().unwrap();
+        Checkpoint::parse_unverified(&note).unwrap().size
+    };
+    log.record(vec![house.event("a")]).await.unwrap();
+    assert_eq!(signed(), 0, "not due");
+    house.clock.set_back(std::time::Duration::from_secs(200));
+    log.record(vec![house.event("b")]).await.unwrap();
+    // Signed behind the answer.
+    for _ in 0..200 {
+        if signed() >= 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(signed() >= 1, "signed again although the clock is behind");
+    log.close().await;
+}
