@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Log(Log),
     #[command(subcommand)]
     Client(crate::cli_client::Client),
+    Backup(crate::backup::command::Backup),
+    Restore(crate::backup::command::Restore),
 }
 
 /// Run a sample hospital behind Ward and walk through what Ward does.

@@ -520,19 +520,16 @@ async fn token(talk: &mut Talk, wanted: &ClientToken) -> Result<(), Failure> {
 async fn get(talk: &mut Talk, wanted: &ClientGet) -> Result<(), Failure> {
     let parts = Parts::new(&wanted.server)?;
     let (client, uri) = parts.client(&wanted.identity)?;
-    let token = match &wanted.token {
-        Some(path) => {
-            let value: Secret<String> = files::token(path)?;
-            let now = parts.system.clock.now();
-            let kept = Token::kept(&wanted.server.base, value, "", now);
-            Arc::new(kept.map_err(|error| {
-                Failure::usage(format!("--token {}: {error}", path.display()), "get a new one")
-            })?)
-        }
-        None => {
-            let who = (&client, &uri);
-            obtain(talk, &parts, who, &wanted.server, &wanted.identity, &wanted.context).await?.1
-        }
+    let token = if let Some(path) = &wanted.token {
+        let value: Secret<String> = files::token(path)?;
+        let now = parts.system.clock.now();
+        let kept = Token::kept(&wanted.server.base, value, "", now);
+        Arc::new(kept.map_err(|error| {
+            Failure::usage(format!("--token {}: {error}", path.display()), "get a new one")
+        })?)
+    } else {
+        let who = (&client, &uri);
+        obtain(talk, &parts, who, &wanted.server, &wanted.identity, &wanted.context).await?.1
     };
     let path = if wanted.path.starts_with('/') {
         wanted.path.clone()

@@ -32,6 +32,7 @@ use ward_store::vault::{FileVault, Unlock, create_key_file};
 use ward_store::{Repositories, Store, StoreError};
 use ward_watch::{CeilingDial, Ceilings, Detector, Watch};
 
+use crate::backup;
 use crate::paths::Paths;
 
 /// Time, randomness and bounds, made once.
@@ -217,6 +218,10 @@ pub struct House {
     pub vault: Arc<FileVault>,
     /// State.
     pub repositories: Repositories,
+    /// The store behind it, for backups.
+    pub store: Arc<Store>,
+    /// Its data directory.
+    pub paths: Paths,
     /// What can be changed while it runs.
     pub knobs: Knobs,
     server: Running,
@@ -325,6 +330,7 @@ impl House {
             CorrelationId::new(&*clock, &*rng),
         );
         sink.record(vec![started]).await?;
+        backup::record_restored(paths, &log, &config.tenant, system).await?;
 
         let history: Arc<dyn History> = Arc::new(LogHistory(log.clone()));
         let detector = Detector::new(config.ceilings, limits.watch_clients);
@@ -359,7 +365,19 @@ impl House {
         let front = Arc::new(Front { issuer, gateway });
         let server = Server::start(listener, Some(config.tls), front, limits)
             .map_err(|source| HouseError::File { path: "listener".to_owned(), source })?;
-        Ok(Self { admin, log, bus, vault, repositories, knobs, server, tasks })
+        let paths = paths.clone();
+        Ok(Self { admin, log, bus, vault, repositories, store, paths, knobs, server, tasks })
+    }
+
+    /// What a backup of it is made of.
+    pub fn backup_source(&self) -> backup::Source {
+        backup::Source {
+            paths: self.paths.clone(),
+            store: self.store.clone(),
+            log: self.log.clone(),
+            tenant: self.knobs.tenant.clone(),
+            system: self.knobs.system.clone(),
+        }
     }
 
     /// The address that Ward listens on.
@@ -424,13 +442,13 @@ impl History for LogHistory {
 }
 
 /// The seed of the log's signing key; made once.
-fn signing_key(vault: &FileVault, system: &System) -> Result<SigningKey, HouseError> {
+pub(crate) fn signing_key(vault: &FileVault, system: &System) -> Result<SigningKey, HouseError> {
     let seed = secret(vault, "log/signing-seed", system)?;
     Ok(SigningKey::from_seed(&seed)?)
 }
 
 /// The node's id; made once.
-fn node_id(vault: &FileVault, system: &System) -> Result<NodeId, HouseError> {
+pub(crate) fn node_id(vault: &FileVault, system: &System) -> Result<NodeId, HouseError> {
     const NAME: &str = "node-id";
     if let Some(bytes) = vault.get_secret(NAME)?
         && let Ok(bytes) = <[u8; 16]>::try_from(bytes.expose().as_slice())

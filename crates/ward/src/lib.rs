@@ -3,6 +3,7 @@
 //! A library only so that black-box tests can raise a Ward ([`house`]) with a trust community and an
 //! upstream of their own; people use the `ward` command.
 
+pub mod backup;
 mod cli;
 mod cli_client;
 mod client_command;
@@ -68,6 +69,8 @@ pub fn main() -> ExitCode {
         let _file_size = signal(SignalKind::from_raw(SIGXFSZ));
         match cli.command {
             Command::Demo(demo) => demo::run(&demo).await,
+            Command::Backup(command) => Ok(backup::command::backup(&command).await),
+            Command::Restore(command) => Ok(backup::command::restored(&command)),
             Command::Client(command) => Ok(client_command::run(&command).await),
             Command::Log(command) => log_command::run(Ui::new(false), &command).await,
         }

@@ -52,7 +52,7 @@ fn is_private(option: &str, path: &Path) -> Result<bool, Failure> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => {
             let mode = meta.permissions().mode() & 0o7777;
-            if mode & 0o077 == 0 {
+            if mode.trailing_zeros() >= 6 {
                 return Ok(true);
             }
             Err(Failure::usage(

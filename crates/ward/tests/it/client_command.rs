@@ -68,7 +68,7 @@ fn words(output: &Output) -> String {
 fn with(arguments: &[String], option: &str, value: &str) -> Vec<String> {
     let at = arguments.iter().position(|one| one == option).unwrap();
     let mut out = arguments.to_vec();
-    out[at + 1] = value.to_owned();
+    value.clone_into(&mut out[at + 1]);
     out
 }
 
