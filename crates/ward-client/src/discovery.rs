@@ -24,7 +24,7 @@ pub struct Discovery {
     pub community: Community,
     /// Carries requests.
     pub http: Arc<dyn Transport>,
-    /// Revocation lists.
+    /// Validates the servers' paths.
     pub lists: Arc<dyn Lists>,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -80,14 +80,12 @@ async fn discover(
     let now = clock.now();
     let unproven =
         metadata::validate(response.body(), base, now, limits).map_err(ClientError::Metadata)?;
-    let urls = unproven.crl_urls(community, now).map_err(ClientError::Metadata)?;
-    let at_hand = lists.lists(&urls).await;
     let (leaf, extra) = unproven.certificates();
-    lists
-        .recall(leaf, extra, community)
+    let chain = lists
+        .path(leaf, extra, community)
         .await
         .map_err(|error| ClientError::Metadata(error.into()))?;
-    let found = unproven.prove(community, &at_hand, now).map_err(ClientError::Metadata)?;
+    let found = unproven.prove_with(chain).map_err(ClientError::Metadata)?;
     for warning in &found.warnings {
         tracing::warn!(warning, "the server's metadata is odd");
     }

@@ -35,7 +35,7 @@ pub struct Config {
     pub identity: Arc<SigningIdentity>,
     /// Carries requests; [`ward_net::client::HttpClient`] does.
     pub http: Arc<dyn Transport>,
-    /// Revocation lists; `Arc<RevocationLists>` does.
+    /// Validates the servers' paths, with revocation lists; `Arc<RevocationLists>` does.
     pub lists: Arc<dyn Lists>,
     /// The time.
     pub clock: Arc<dyn Clock>,

@@ -1,4 +1,4 @@
-//! What the client needs of the wire: one exchange, and revocation lists. Both are doubles in tests.
+//! What the client needs of the wire: one exchange, and paths checked with revocation lists. Both are doubles in tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use http::{Request, Response};
 use ward_core::BoxFuture;
 use ward_net::client::{FetchError, HttpClient};
 use ward_net::lists::RevocationLists;
-use ward_trust::{Certificate, Community, Crl, PathError};
+use ward_trust::{Certificate, Chain, Community, PathError};
 
 /// Carries one request and its whole answer; never follows redirects.
 pub trait Transport: Send + Sync {
@@ -32,36 +32,25 @@ impl Transport for HttpClient {
     }
 }
 
-/// Where revocation lists come from.
+/// Validates a server's path, with current revocation lists (CLI-09). `Arc<RevocationLists>` does.
 pub trait Lists: Send + Sync {
-    /// As many of the lists behind these URLs as can be had; a missing one makes validation fail.
-    fn lists<'a>(&'a self, urls: &'a [String]) -> BoxFuture<'a, Vec<Arc<Crl>>>;
-
-    /// A further check of the signer's path, by what was seen before: a certificate once seen revoked
-    /// never passes again (PKI-04 as amended). The default remembers nothing.
-    fn recall<'a>(
-        &'a self,
-        _leaf: &'a Certificate,
-        _extra: &'a [Certificate],
-        _community: &'a Community,
-    ) -> BoxFuture<'a, Result<(), PathError>> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-impl Lists for Arc<RevocationLists> {
-    fn lists<'a>(&'a self, urls: &'a [String]) -> BoxFuture<'a, Vec<Arc<Crl>>> {
-        Box::pin(async move { self.for_urls(urls).await.unwrap_or_default() })
-    }
-
-    fn recall<'a>(
+    /// The path from the leaf to an anchor of the community. No list is kept or believed that its issuer
+    /// has not signed; a certificate once seen revoked never passes again (PKI-04 as amended).
+    fn path<'a>(
         &'a self,
         leaf: &'a Certificate,
         extra: &'a [Certificate],
         community: &'a Community,
-    ) -> BoxFuture<'a, Result<(), PathError>> {
-        Box::pin(async move {
-            self.validate(leaf, extra, community, Duration::ZERO).await.map(|_chain| ())
-        })
+    ) -> BoxFuture<'a, Result<Chain, PathError>>;
+}
+
+impl Lists for Arc<RevocationLists> {
+    fn path<'a>(
+        &'a self,
+        leaf: &'a Certificate,
+        extra: &'a [Certificate],
+        community: &'a Community,
+    ) -> BoxFuture<'a, Result<Chain, PathError>> {
+        Box::pin(self.validate(leaf, extra, community, Duration::ZERO))
     }
 }

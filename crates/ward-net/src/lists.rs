@@ -1,8 +1,8 @@
 //! Revocation lists by URL (PKI-03, PKI-04 as amended, X14–X20): fetched, cached, looked at again
 //! after half of their life, one fetch at a time for each list.
 //!
-//! Plain `http` is fine, because lists are signed; a list asked for by [`RevocationLists::validate`]
-//! is only kept if its issuer signed it, so that nobody on the path can plant one. Refused: lists
+//! Plain `http` is fine, because lists are signed: a list is only kept if the issuer of the certificate
+//! that names it signed it, so that nobody on the way can plant one. Refused: lists
 //! that are too large or too slow, dated in the future, or older than the one at hand. *Unavailable*
 //! (no list: 503) and *stale* (a list past its `nextUpdate`) stay distinct.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use ward_core::{Clock, Limits, Thumbprint, Timestamp};
-use ward_trust::{Certificate, Chain, Community, Crl, PathError, candidate_paths, validate_within};
+use ward_trust::{Certificate, Chain, Community, Crl, PathError, candidate_paths, first_unrevoked};
 
 use crate::client::{FetchError, HttpClient};
 
@@ -66,8 +66,8 @@ impl RefreshReport {
     }
 }
 
-/// Which list: its URL and, if it must be signed by a known issuer, that.
-type Key = (String, Option<Thumbprint>);
+/// Which list: its URL and the issuer that must have signed it.
+type Key = (String, Thumbprint);
 
 /// Lists held at once; beyond it the one that was not asked for the longest goes.
 const MAX_LISTS: usize = 1024;
@@ -94,7 +94,7 @@ pub struct RevocationLists {
 
 struct Entry {
     url: String,
-    issuer: Option<Certificate>,
+    issuer: Certificate,
     state: Mutex<State>,
     flight: tokio::sync::Mutex<()>,
 }
@@ -114,7 +114,7 @@ enum Need {
     /// Use it, and fetch the next one in the background.
     Prefetch(Arc<Crl>),
     /// It failed a moment ago: use what there is.
-    Wait(Option<Arc<Crl>>, ListsError),
+    Wait,
     /// Fetch it first.
     Fetch,
 }
@@ -127,22 +127,16 @@ impl Entry {
     fn need(&self, now: Timestamp) -> Need {
         let mut state = lock(&self.state);
         state.used = Some(now);
-        let failed = state.failure.clone().filter(|(at, _)| now.since(*at) < RETRY);
-        let Some(list) = state.list.clone() else {
-            return failed.map_or(Need::Fetch, |(_, why)| Need::Wait(None, why));
+        let failed = state.failure.as_ref().is_some_and(|(at, _)| now.since(*at) < RETRY);
+        let Some(list) = state.list.clone().filter(|list| now < list.next_update()) else {
+            return if failed { Need::Wait } else { Need::Fetch };
         };
-        if now >= list.next_update() {
-            return match failed {
-                Some((_, why)) => Need::Wait(Some(list), why),
-                None => Need::Fetch,
-            };
-        }
         let life = list.next_update().since(list.this_update());
         let half = list.this_update().plus(life / 2);
         let old = state.fetched.is_none_or(|fetched| now.since(fetched) >= MAX_AGE);
         // A list that was already half-way through its life when it came is not asked for at every use.
         let again = state.fetched.is_none_or(|fetched| now.since(fetched) >= life / 20);
-        if failed.is_none() && ((now >= half && again) || old) {
+        if !failed && ((now >= half && again) || old) {
             Need::Prefetch(list)
         } else {
             Need::Nothing(list)
@@ -188,20 +182,6 @@ impl RevocationLists {
         })
     }
 
-    /// The lists at these URLs, as many as can be had; lists past their `nextUpdate` are among them
-    /// when nothing newer is to be had (validation tells). `Err` only if none at all can be had. Who
-    /// issued them is not checked here: [`Self::validate`] does, prefer it.
-    pub async fn for_urls(self: &Arc<Self>, urls: &[String]) -> Result<Vec<Arc<Crl>>, ListsError> {
-        let wanted =
-            urls.iter().take(MAX_URLS).map(|url| vec![self.entry(url, None)]).collect::<Vec<_>>();
-        let (lists, failure) = self.obtain(&wanted).await;
-        let lists: Vec<_> = lists.into_iter().flatten().collect();
-        match failure {
-            Some(why) if lists.is_empty() => Err(why),
-            _ => Ok(lists),
-        }
-    }
-
     /// [`ward_trust::validate_within`] with the lists that its paths need, fetched and checked against
     /// their issuers. A certificate once seen revoked never passes again, whatever a later list says.
     ///
@@ -222,25 +202,24 @@ impl RevocationLists {
         let mut wanted = Vec::new();
         let mut subjects = Vec::new();
         for (certificate, issuer) in chains.iter().flat_map(pairs) {
-            if subjects
+            let seen = subjects
                 .iter()
-                .any(|seen: &&Certificate| seen.thumbprint() == certificate.thumbprint())
-                || subjects.len() >= MAX_URLS
-            {
+                .any(|seen: &Certificate| seen.thumbprint() == certificate.thumbprint());
+            if seen || subjects.len() >= MAX_URLS {
                 continue;
             }
-            subjects.push(certificate);
+            subjects.push(certificate.clone());
             let mirrors = certificate.crl_urls().iter().take(MAX_MIRRORS);
-            wanted.push(mirrors.map(|url| self.entry(url, Some(issuer))).collect::<Vec<_>>());
+            wanted.push(mirrors.map(|url| self.entry(url, issuer)).collect::<Vec<_>>());
         }
-        let (lists, _) = self.obtain(&wanted).await;
+        let lists = self.obtain(&wanted).await;
         for (certificate, list) in subjects.iter().zip(&lists) {
             if list.as_ref().is_some_and(|list| list.is_revoked(certificate.serial())) {
                 self.remember(certificate);
             }
         }
         let lists: Vec<_> = lists.into_iter().flatten().collect();
-        let chain = validate_within(leaf, extra, community, &lists, now, grace)?;
+        let chain = first_unrevoked(chains, community, &lists, now, grace)?;
         if self.was_revoked(&chain) { Err(PathError::Revoked) } else { Ok(chain) }
     }
 
@@ -279,8 +258,8 @@ impl RevocationLists {
         RefreshReport { lists: entries.iter().map(|entry| entry.status(now)).collect() }
     }
 
-    fn entry(&self, url: &str, issuer: Option<&Certificate>) -> Arc<Entry> {
-        let key = (url.to_owned(), issuer.map(Certificate::thumbprint));
+    fn entry(&self, url: &str, issuer: &Certificate) -> Arc<Entry> {
+        let key = (url.to_owned(), issuer.thumbprint());
         let mut entries = lock(&self.entries);
         if let Some(entry) = entries.get(&key) {
             return Arc::clone(entry);
@@ -295,7 +274,7 @@ impl RevocationLists {
         let state = State { used: Some(self.clock.now()), ..State::default() };
         let entry = Arc::new(Entry {
             url: url.to_owned(),
-            issuer: issuer.cloned(),
+            issuer: issuer.clone(),
             state: Mutex::new(state),
             flight: tokio::sync::Mutex::new(()),
         });
@@ -304,14 +283,10 @@ impl RevocationLists {
     }
 
     /// For each of `wanted` (mirrors of one list) what can be had, in order, fetching side by side what
-    /// must be fetched, and one failure.
-    async fn obtain(
-        self: &Arc<Self>,
-        wanted: &[Vec<Arc<Entry>>],
-    ) -> (Vec<Option<Arc<Crl>>>, Option<ListsError>) {
+    /// must be fetched.
+    async fn obtain(self: &Arc<Self>, wanted: &[Vec<Arc<Entry>>]) -> Vec<Option<Arc<Crl>>> {
         let now = self.clock.now();
         let mut lists = Vec::with_capacity(wanted.len());
-        let mut failure = None;
         let mut fetches = JoinSet::new();
         for (index, mirrors) in wanted.iter().enumerate() {
             let at_hand = mirrors.iter().find_map(|entry| match entry.need(now) {
@@ -320,7 +295,7 @@ impl RevocationLists {
                     self.prefetch(Arc::clone(entry));
                     Some(list)
                 }
-                Need::Wait(..) | Need::Fetch => None,
+                Need::Wait | Need::Fetch => None,
             });
             if at_hand.is_none() {
                 let (all, mirrors) = (Arc::clone(self), mirrors.clone());
@@ -330,40 +305,35 @@ impl RevocationLists {
         }
         while let Some(fetched) = fetches.join_next().await {
             // A fetch neither panics nor is aborted; if it were, its list would just be missing.
-            let Ok((index, (list, why))) = fetched else { continue };
+            let Ok((index, list)) = fetched else { continue };
             if let Some(place) = lists.get_mut(index) {
                 *place = list;
             }
-            failure = why.or(failure);
         }
-        (lists, failure)
+        lists
     }
 
     /// The list from the first mirror that has a current one; else a stale one.
-    async fn first_of(&self, mirrors: &[Arc<Entry>]) -> (Option<Arc<Crl>>, Option<ListsError>) {
+    async fn first_of(&self, mirrors: &[Arc<Entry>]) -> Option<Arc<Crl>> {
         let mut stale = None;
-        let mut failure = None;
         for entry in mirrors {
             match self.fetch_first(entry).await {
-                (Some(list), None) => return (Some(list), None),
-                (list, why) => {
-                    stale = stale.or(list);
-                    failure = why;
-                }
+                (list, true) => return list,
+                (list, false) => stale = stale.or(list),
             }
         }
-        (stale, failure)
+        stale
     }
 
-    /// Fetches unless someone else just did; the list at hand afterwards.
-    async fn fetch_first(&self, entry: &Entry) -> (Option<Arc<Crl>>, Option<ListsError>) {
+    /// Fetches unless someone else just did; the list at hand afterwards, and whether all is well with it.
+    async fn fetch_first(&self, entry: &Entry) -> (Option<Arc<Crl>>, bool) {
         let _flight = entry.flight.lock().await;
         match entry.need(self.clock.now()) {
-            Need::Nothing(list) | Need::Prefetch(list) => (Some(list), None),
-            Need::Wait(list, why) => (list, Some(why)),
+            Need::Nothing(list) | Need::Prefetch(list) => (Some(list), true),
+            Need::Wait => (entry.at_hand(), false),
             Need::Fetch => {
-                let failure = self.fetch(entry).await.err();
-                (entry.at_hand(), failure)
+                let fetched = self.fetch(entry).await.is_ok();
+                (entry.at_hand(), fetched)
             }
         }
     }
@@ -415,7 +385,7 @@ impl RevocationLists {
             return Err(ListsError::Status(answer.status().as_u16()));
         }
         let list = Crl::from_der(answer.body())?;
-        if entry.issuer.as_ref().is_some_and(|issuer| !list.signed_by(issuer)) {
+        if !list.signed_by(&entry.issuer) {
             return Err(ListsError::Signature);
         }
         Ok(Arc::new(list))

@@ -2,7 +2,7 @@
 //!
 //! Refuses whatever is odd: nothing may be sent to a server whose metadata do not hold (CLI-06). The
 //! result of [`validate`] is [`Unproven`] until its signer's path is validated, and only
-//! [`Unproven::prove`] makes a [`Discovered`]. Unknown members are ignored (DSC-25).
+//! [`Unproven::prove`] and [`Unproven::prove_with`] make a [`Discovered`]. Unknown members are ignored (DSC-25).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,16 @@ impl Unproven {
         Ok(crate::path::crl_urls_needed(leaf, extra, community, now)?)
     }
 
-    /// Validates the signer's path (M10, M20): the metadata may then be used.
+    /// The metadata may be used, for the signer's path has been validated (M10, M20): by whoever keeps
+    /// revocation lists. Refuses the path of another certificate.
+    pub fn prove_with(self, chain: Chain) -> Result<Discovered, MetadataError> {
+        if chain.leaf() != Some(self.jws.leaf()) {
+            return Err(crate::PathError::Untrusted.into());
+        }
+        Ok(Discovered { chain, found: self.found })
+    }
+
+    /// Validates the signer's path (M10, M20) with lists that are at hand: the metadata may then be used.
     pub fn prove(
         self,
         community: &Community,
@@ -54,7 +63,7 @@ impl Unproven {
     ) -> Result<Discovered, MetadataError> {
         let (leaf, extra) = self.certificates();
         let chain = crate::path::validate(leaf, extra, community, lists, now)?;
-        Ok(Discovered { chain, found: self.found })
+        self.prove_with(chain)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The client against a scripted server: what is believed, what is sent, and what is not.
 
+mod lists;
 mod world;
 
 use bytes::Bytes;

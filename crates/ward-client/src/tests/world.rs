@@ -13,11 +13,13 @@ use rcgen::{
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use ward_core::{
-    BoxFuture, ClientUri, CommunityUri, Limits, ManualClock, OrganizationUri, Purpose, Secret,
-    SystemRng,
+    BoxFuture, ClientUri, Clock as _, CommunityUri, Limits, ManualClock, OrganizationUri, Purpose,
+    Secret, SystemRng,
 };
 use ward_net::client::FetchError;
-use ward_trust::{Alg, Certificate, Community, Crl, Metadata, SigningIdentity};
+use ward_trust::{
+    Alg, Certificate, Chain, Community, Crl, Metadata, PathError, SigningIdentity, validate,
+};
 
 use crate::{
     Config, Discovered, Hl7B2b, Lists, PartnerClient, RegistrationGrant, RegistrationRequest,
@@ -36,7 +38,7 @@ fn at(seconds: i64) -> OffsetDateTime {
 
 pub(crate) struct Pki {
     pub(crate) root: Certificate,
-    issuer: Issuer<'static, KeyPair>,
+    pub(crate) issuer: Issuer<'static, KeyPair>,
     /// RSA, serial 10.
     pub(crate) server: SigningIdentity,
     /// RSA, other SAN.
@@ -48,7 +50,7 @@ pub(crate) struct Pki {
     pub(crate) foreign: SigningIdentity,
 }
 
-fn authority(name: &str) -> (Certificate, Issuer<'static, KeyPair>) {
+pub(crate) fn authority(name: &str) -> (Certificate, Issuer<'static, KeyPair>) {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -61,6 +63,16 @@ fn authority(name: &str) -> (Certificate, Issuer<'static, KeyPair>) {
 }
 
 fn leaf(issuer: &Issuer<'static, KeyPair>, uri: &str, serial: u64, rsa: bool) -> SigningIdentity {
+    leaf_listed_at(issuer, uri, serial, rsa, "http://crl.test/list")
+}
+
+pub(crate) fn leaf_listed_at(
+    issuer: &Issuer<'static, KeyPair>,
+    uri: &str,
+    serial: u64,
+    rsa: bool,
+    list: &str,
+) -> SigningIdentity {
     let key = if rsa {
         KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap()
     } else {
@@ -73,8 +85,7 @@ fn leaf(issuer: &Issuer<'static, KeyPair>, uri: &str, serial: u64, rsa: bool) ->
     params.not_after = at(800 * 86_400);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
-    params.crl_distribution_points =
-        vec![CrlDistributionPoint { uris: vec!["http://crl.test/list".into()] }];
+    params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![list.into()] }];
     let certificate = params.signed_by(&key, issuer).unwrap();
     let pkcs8 = Secret::new(key.serialize_der());
     SigningIdentity::from_pkcs8(&[certificate.der().to_vec()], &pkcs8).unwrap()
@@ -98,32 +109,34 @@ pub(crate) struct TestLists {
     pub(crate) revoked: Mutex<Option<Vec<u64>>>,
 }
 
-impl Lists for TestLists {
-    fn lists<'a>(&'a self, _: &'a [String]) -> BoxFuture<'a, Vec<Arc<Crl>>> {
-        let revoked = self.revoked.lock().unwrap().clone();
-        Box::pin(async move {
-            let Some(revoked) = revoked else { return Vec::new() };
-            let entry = |serial: &u64| RevokedCertParams {
-                serial_number: SerialNumber::from(*serial),
-                revocation_time: at(-60),
-                reason_code: None,
-                invalidity_date: None,
-            };
-            let params = CertificateRevocationListParams {
-                this_update: at(-3600),
-                next_update: at(86_400),
-                crl_number: SerialNumber::from(1_u64),
-                issuing_distribution_point: None,
-                revoked_certs: revoked.iter().map(entry).collect(),
-                key_identifier_method: KeyIdMethod::Sha256,
-            };
-            let list = params.signed_by(&PKI.issuer).unwrap();
-            vec![Arc::new(Crl::from_der(list.der()).unwrap())]
-        })
+impl TestLists {
+    fn at_hand(&self) -> Vec<Arc<Crl>> {
+        let Some(revoked) = self.revoked.lock().unwrap().clone() else { return Vec::new() };
+        vec![Arc::new(Crl::from_der(&list(&PKI.issuer, &revoked)).unwrap())]
     }
 }
 
-type Script = Box<dyn Fn(&Request<Bytes>) -> Result<Response<Bytes>, FetchError> + Send + Sync>;
+/// A list of these serial numbers, good for a day.
+pub(crate) fn list(by: &Issuer<'static, KeyPair>, revoked: &[u64]) -> Vec<u8> {
+    let entry = |serial: &u64| RevokedCertParams {
+        serial_number: SerialNumber::from(*serial),
+        revocation_time: at(-60),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let params = CertificateRevocationListParams {
+        this_update: at(-3600),
+        next_update: at(86_400),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.iter().map(entry).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    params.signed_by(by).unwrap().der().to_vec()
+}
+
+pub(crate) type Script =
+    Box<dyn Fn(&Request<Bytes>) -> Result<Response<Bytes>, FetchError> + Send + Sync>;
 
 /// Answers by its script and remembers what it was sent.
 pub(crate) struct Server {
@@ -156,11 +169,17 @@ pub(crate) struct World {
     pub(crate) client: PartnerClient,
 }
 
-struct Shared(Arc<TestLists>);
+struct Shared(Arc<TestLists>, Arc<ManualClock>);
 
 impl Lists for Shared {
-    fn lists<'a>(&'a self, urls: &'a [String]) -> BoxFuture<'a, Vec<Arc<Crl>>> {
-        self.0.lists(urls)
+    fn path<'a>(
+        &'a self,
+        leaf: &'a Certificate,
+        extra: &'a [Certificate],
+        community: &'a Community,
+    ) -> BoxFuture<'a, Result<Chain, PathError>> {
+        let now = self.1.now();
+        Box::pin(async move { validate(leaf, extra, community, &self.0.at_hand(), now) })
     }
 }
 
@@ -188,7 +207,7 @@ impl World {
             community: Community::new(uri, vec![PKI.root.clone()]),
             identity: PKI.client.clone(),
             http: Arc::new(SharedServer(server.clone())),
-            lists: Arc::new(Shared(lists.clone())),
+            lists: Arc::new(Shared(lists.clone(), clock.clone())),
             clock: clock.clone(),
             rng: Arc::new(SystemRng),
             limits: Arc::new(Limits::default()),

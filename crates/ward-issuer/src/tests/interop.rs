@@ -4,9 +4,9 @@ use ward_client::{
     ClientError, Config, Hl7B2b, Lists, PartnerClient, RegistrationGrant, RegistrationRequest,
     Standing, Transport,
 };
-use ward_core::{ClientUri, OrganizationUri, Purpose};
+use ward_core::{ClientUri, Clock as _, OrganizationUri, Purpose};
 use ward_net::client::FetchError;
-use ward_trust::Crl;
+use ward_trust::validate;
 
 use super::*;
 
@@ -23,12 +23,18 @@ impl Transport for Wire {
     }
 }
 
-struct TestLists;
+struct TestLists(Arc<ManualClock>);
 
 impl Lists for TestLists {
-    fn lists<'a>(&'a self, urls: &'a [String]) -> BoxFuture<'a, Vec<Arc<Crl>>> {
-        assert_eq!(urls.len(), 2, "leaf and intermediate");
-        Box::pin(async { PKI.a.lists(&[], 86_400) })
+    fn path<'a>(
+        &'a self,
+        leaf: &'a Certificate,
+        extra: &'a [Certificate],
+        community: &'a Community,
+    ) -> BoxFuture<'a, Result<Chain, PathError>> {
+        let now = self.0.now();
+        let lists = PKI.a.lists(&[], 86_400);
+        Box::pin(async move { validate(leaf, extra, community, &lists, now) })
     }
 }
 
@@ -37,7 +43,7 @@ fn client(world: &World) -> PartnerClient {
         community: PKI.a.community(),
         identity: PKI.client.identity.clone(),
         http: Arc::new(Wire(world.issuer.clone())),
-        lists: Arc::new(TestLists),
+        lists: Arc::new(TestLists(world.clock.clone())),
         clock: world.clock.clone(),
         rng: Arc::new(SystemRng),
         limits: world.limits.clone(),

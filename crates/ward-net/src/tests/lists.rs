@@ -26,7 +26,7 @@ struct Lab {
     root: CertifiedIssuer<'static, KeyPair>,
     files: Files,
     fetched: Arc<AtomicUsize>,
-    server: Running,
+    _server: Running,
     lists: Arc<RevocationLists>,
     leaf: Certificate,
     community: Community,
@@ -75,7 +75,7 @@ impl Lab {
         let lists = RevocationLists::new(client, clock.clone(), Arc::new(limits()));
         let leaf = Certificate::from_der(leaf.der()).unwrap();
         let community = Community::new(uri, vec![anchor]);
-        Self { clock, root, files, fetched, server, lists, leaf, community }
+        Self { clock, root, files, fetched, _server: server, lists, leaf, community }
     }
 
     fn list(by: &Issuer<'_, KeyPair>, number: u64, from: Timestamp, bad: &[u64]) -> Vec<u8> {
@@ -104,10 +104,6 @@ impl Lab {
 
     fn publish(&self, bad: &[u64]) {
         self.put(200, Self::list(&self.root, 1, self.clock.now(), bad));
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/list", self.server.local_addr())
     }
 
     async fn validate(&self) -> Result<(), PathError> {
@@ -254,19 +250,4 @@ async fn a_planted_list_does_not_lock_members_out() {
     lab.publish(&[]);
     lab.clock.advance(Duration::from_secs(2));
     assert_eq!(lab.validate().await, Ok(()));
-}
-
-#[tokio::test]
-async fn urls_alone_give_what_can_be_had() {
-    let lab = Lab::new().await;
-    assert_eq!(lab.lists.for_urls(&[]).await.unwrap().len(), 0);
-    assert!(matches!(lab.lists.for_urls(&[lab.url()]).await, Err(ListsError::Status(404))));
-    lab.publish(&[]);
-    lab.clock.advance(Duration::from_secs(2));
-    let urls = [lab.url(), "ldap://directory.example/cn=list".to_owned()];
-    assert_eq!(lab.lists.for_urls(&urls).await.unwrap().len(), 1);
-    let refused = lab.lists.for_urls(&["file:///etc/passwd".to_owned()]).await;
-    let Err(ListsError::Unavailable(crate::FetchError::Refused(_))) = refused else {
-        panic!("{refused:?}");
-    };
 }

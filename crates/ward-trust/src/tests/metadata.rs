@@ -168,6 +168,15 @@ fn sound_metadata_are_proven_by_their_path() {
     assert_eq!(proven.token_algs, Alg::ALL);
     assert_eq!(proven.chain().anchor, server.root.certificate);
     assert!(proven.warnings.is_empty());
+    // A path that was validated elsewhere counts for its own leaf alone.
+    let again = found.clone().prove_with(proven.chain().clone()).unwrap();
+    assert_eq!(again.token_endpoint, proven.token_endpoint);
+    let mut other = proven.chain().clone();
+    other.certificates = vec![server.root.leaf().certificate];
+    for chain in [other.clone(), crate::Chain { certificates: vec![], ..other }] {
+        let error = found.clone().prove_with(chain).unwrap_err();
+        assert_eq!(error, MetadataError::Path(PathError::Untrusted));
+    }
     // M10: untrusted, revoked, no list. M20: another community's signature.
     let stranger = community(&[&World::new().root]);
     let leaf = server.identity.leaf();
