@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 use ward_fhir::params::accepted;
 use ward_fhir::{ParamKind, ResourceType};
+use ward_policy::serves;
 
 use crate::GatewayConfig;
 
@@ -13,10 +14,8 @@ const OAUTH_URIS: &str = "http://fhir-registry.smarthealthit.org/StructureDefini
 
 /// The CapabilityStatement, as JSON text.
 pub(crate) fn statement(base: &str, config: &GatewayConfig) -> String {
-    let resources: Vec<Value> = ResourceType::all()
-        .filter(|rtype| rtype.is_patient_member() || rtype.is_directory())
-        .map(resource)
-        .collect();
+    let resources: Vec<Value> =
+        ResourceType::all().filter(|rtype| serves(*rtype)).map(resource).collect();
     json!({
         "resourceType": "CapabilityStatement",
         "status": "active",

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use http::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, HeaderValue, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use ward_fhir::outcome::{NOT_FOUND, operation_outcome};
 use ward_fhir::{IssueCode, Severity};
@@ -44,6 +44,12 @@ pub enum Fault {
     /// The target is longer than its bound.
     #[error("the request target is too long")]
     TargetTooLong,
+    /// `Content-Length` beside `Transfer-Encoding`, or a transfer coding other than `chunked` (A10).
+    #[error("A10: framing")]
+    Framing,
+    /// A search that is too long to be repeated in a paging link.
+    #[error("the search is too long")]
+    QueryTooLong,
     /// The body could not be read.
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -101,6 +107,7 @@ impl Fault {
         match self {
             Self::Denied(denial) => Some(denial.rule),
             Self::NotFound => Some("NOT-FOUND"),
+            Self::QueryTooLong => Some("LIMIT"),
             _ => None,
         }
     }
@@ -167,6 +174,16 @@ impl Fault {
                 S::URI_TOO_LONG,
                 I::TooLong,
                 "The request target is too long; use POST _search.",
+            ),
+            Self::Framing => plain(
+                S::BAD_REQUEST,
+                I::Invalid,
+                "The body must be framed by one Content-Length or by Transfer-Encoding: chunked.",
+            ),
+            Self::QueryTooLong => plain(
+                S::PAYLOAD_TOO_LARGE,
+                I::TooLong,
+                "The search is too long; use fewer or shorter values.",
             ),
             Self::Body(error) => plain(
                 error.status(),
@@ -254,6 +271,10 @@ impl Fault {
         let headers = response.headers_mut();
         if let Some(challenge) = wire.challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if matches!(self, Self::Framing) {
+            // Where its body ends is a matter of opinion: nothing more is read from this connection.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(allow) = wire.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));

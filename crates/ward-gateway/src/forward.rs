@@ -1,6 +1,6 @@
 //! To the upstream and back. The request is written anew from the permit, never copied (house §3.1):
 //! our own headers only, one place for criteria, strict handling (D30). Without a [`Permit`] nothing
-//! is sent.
+//! is sent. A search whose target would be longer than servers commonly take goes as a form (D28).
 //!
 //! Refuses answers that cannot be trusted to be what was asked for: redirects (A27), content codings
 //! (A19), other media types, oversized, broken-off or slow ones. Error bodies never pass (E7).
@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use ward_core::Limits;
-use ward_fhir::{FhirRequest, Interaction, TotalMode};
+use ward_fhir::{FhirRequest, Interaction, Search, TotalMode};
 use ward_net::{FetchError, HttpClient};
 use ward_policy::Permit;
 
@@ -43,40 +43,56 @@ impl Upstream {
         Self { base: base.trim_end_matches('/').to_owned(), authorization: None, client, limits }
     }
 
-    /// Reads the one record of the permit. `None` if the upstream has none, or none any more (C5).
+    /// Reads the one record of the permit. `None` if the upstream has none, or none any more (C5), or
+    /// cannot give it: whether it could is a question of what is stored.
     pub(crate) async fn read(&self, permit: &Permit) -> Result<Option<Bytes>, Fault> {
-        self.get(&format!("/{}", permit.request().upstream_target()), false).await
+        match self.send(&format!("/{}", permit.request().upstream_target()), false).await {
+            Err(Fault::NotSupported | Fault::Oversized) => Ok(None),
+            answer => answer,
+        }
     }
 
-    /// Reads one page of the search of the permit, `count` entries long if the upstream agrees.
+    /// Reads one page of a search that a permit allows, `count` entries long if the upstream agrees.
     pub(crate) async fn page(
         &self,
-        permit: &Permit,
+        request: &FhirRequest,
         place: &Place,
         count: usize,
     ) -> Result<Bytes, Fault> {
         let target = match place {
-            Place::First => format!("/{}", search_target(permit, count)),
+            Place::First => format!("/{}", search_target(request, count)),
             Place::With(extra) => {
-                let target = search_target(permit, count);
+                let target = search_target(request, count);
                 let joint = if target.contains('?') { '&' } else { '?' };
                 format!("/{target}{joint}{extra}")
             }
             Place::Instead(target) => target.clone(),
         };
-        self.get(&target, true).await?.ok_or(Fault::NotFound)
+        self.send(&target, true).await?.ok_or(Fault::NotFound)
     }
 
-    async fn get(&self, target: &str, search: bool) -> Result<Option<Bytes>, Fault> {
-        let mut request = Request::new(Bytes::new());
+    async fn send(&self, target: &str, search: bool) -> Result<Option<Bytes>, Fault> {
+        let long = search && target.len() > self.limits.target_bytes;
+        // D28: everything in the form, and nothing in the URL.
+        let (method, target, form) = match target.split_once('?') {
+            Some((path, query)) if long => {
+                let joint = if path.ends_with("/_search") { "" } else { "/_search" };
+                (Method::POST, format!("{path}{joint}"), Bytes::from(query.to_owned()))
+            }
+            _ => (Method::GET, target.to_owned(), Bytes::new()),
+        };
+        let mut request = Request::new(form);
         *request.uri_mut() = format!("{}{target}", self.base)
             .parse()
             .map_err(|_| Fault::Upstream("its URL cannot be written"))?;
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/fhir+json"));
-        if let Some(authorization) = &self.authorization {
-            headers.insert(http::header::AUTHORIZATION, authorization.clone());
+        if method == Method::POST {
+            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+            headers.insert(CONTENT_TYPE, form);
         }
+        *request.method_mut() = method;
+        let headers = request.headers_mut();
         if search {
             headers.insert(
                 HeaderName::from_static("prefer"),
@@ -103,9 +119,7 @@ impl Upstream {
             StatusCode::OK => Err(Fault::Upstream("its answer is not FHIR JSON")),
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
             // What the parser let through was well-formed; the upstream does not support it.
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY if search => {
-                Err(Fault::NotSupported)
-            }
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Err(Fault::NotSupported),
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 Err(Fault::UpstreamDown)
             }
@@ -115,15 +129,19 @@ impl Upstream {
     }
 
     /// Where the upstream's `next` link leads, seen from the request that was sent.
-    pub(crate) fn follow(&self, permit: &Permit, count: usize, link: &str) -> Result<Place, Fault> {
-        follow(&self.base, &search_target(permit, count), link)
+    pub(crate) fn follow(
+        &self,
+        request: &FhirRequest,
+        count: usize,
+        link: &str,
+    ) -> Result<Place, Fault> {
+        follow(&self.base, &search_target(request, count), link)
     }
 
     /// D30: tells the operator if the upstream's own account of the search lacks a criterion. What it
     /// may have ignored is still judged on the way out.
-    pub(crate) fn check_self(permit: &Permit, self_link: Option<&str>) {
-        let (Interaction::Search(search), Some(link)) = (&permit.request().interaction, self_link)
-        else {
+    pub(crate) fn check_self(request: &FhirRequest, self_link: Option<&str>) {
+        let (Interaction::Search(search), Some(link)) = (&request.interaction, self_link) else {
             return;
         };
         let query = link.split_once('?').map_or("", |(_, query)| query);
@@ -139,6 +157,53 @@ impl Upstream {
             }
         }
     }
+}
+
+impl Place {
+    /// The place of entry `to`, in pages of `count`, if it can be said: this place is the first, or its
+    /// link names the number of entries before it, which is `at`.
+    pub(crate) fn moved(&self, at: usize, to: usize, count: usize) -> Option<Self> {
+        match self {
+            Self::First if to == 0 => Some(Self::First),
+            Self::First => Some(Self::With(format!("{OFFSET}={to}"))),
+            Self::With(extra) => Some(Self::With(with_offset(extra, at, to, count)?)),
+            Self::Instead(target) => {
+                let (path, query) = target.split_once('?')?;
+                Some(Self::Instead(format!("{path}?{}", with_offset(query, at, to, count)?)))
+            }
+        }
+    }
+
+    /// Whether pages may grow again from here: the number in the link is surely one of entries, because
+    /// its name says so.
+    pub(crate) fn counts_entries(&self) -> bool {
+        let (Self::With(query) | Self::Instead(query)) = self else { return false };
+        pairs(query.split_once('?').map_or(query.as_str(), |(_, query)| query))
+            .any(|pair| matches!(pair.split_once('='), Some((OFFSET | "_getpagesoffset", _))))
+    }
+}
+
+/// The parameter by which servers that have it skip entries.
+const OFFSET: &str = "_offset";
+
+/// A query with its one pair that names `at` moved to `to`.
+fn with_offset(query: &str, at: usize, to: usize, count: usize) -> Option<String> {
+    let mut moved = 0_usize;
+    let pairs: Vec<String> = pairs(query)
+        .map(|pair| match pair.split_once('=') {
+            Some(("_count", _)) => format!("_count={count}"),
+            Some((name, value))
+                if at > 0
+                    && value.bytes().all(|b| b.is_ascii_digit())
+                    && value.parse() == Ok(at) =>
+            {
+                moved = moved.saturating_add(1);
+                format!("{name}={to}")
+            }
+            _ => pair.to_owned(),
+        })
+        .collect();
+    (moved == 1).then(|| pairs.join("&"))
 }
 
 /// Where a `next` link leads: only below `base`. `ours` is the target that was asked.
@@ -185,18 +250,19 @@ fn follow(base: &str, ours: &str, link: &str) -> Result<Place, Fault> {
     Ok(Place::With(extra.join("&")))
 }
 
-/// The search of the permit as it is sent: our page size, no totals (we count what is visible).
-pub(crate) fn search_target(permit: &Permit, count: usize) -> String {
-    let request = permit.request();
+/// A search as it is sent: our page size, no totals (we count what is visible).
+pub(crate) fn search_target(request: &FhirRequest, count: usize) -> String {
     let Interaction::Search(search) = &request.interaction else {
         return request.upstream_target();
     };
-    let mut search = search.clone();
-    search.count = u32::try_from(count).ok();
-    search.total = TotalMode::default();
-    search.summary_count = false;
-    search.cursor = None;
-    search.dropped.clear();
+    let search = Search {
+        count: u32::try_from(count).ok(),
+        total: TotalMode::default(),
+        summary_count: false,
+        cursor: None,
+        dropped: Vec::new(),
+        ..search.clone()
+    };
     FhirRequest { version: request.version, interaction: Interaction::Search(search) }
         .upstream_target()
 }
@@ -287,6 +353,32 @@ mod tests {
         ] {
             assert_eq!(follow(BASE, OURS, link).ok(), want, "{link}");
         }
+    }
+
+    #[test]
+    fn a_place_is_moved_only_if_its_link_counts_entries() {
+        let with = |text: &str| Place::With(text.to_owned());
+        let instead = |text: &str| Place::Instead(text.to_owned());
+        for (place, at, want) in [
+            (Place::First, 0, Some(with("_offset=41"))),
+            (with("_offset=40"), 40, Some(with("_offset=41"))),
+            (with("x=y&skip=40"), 40, Some(with("x=y&skip=41"))),
+            (
+                instead("?_getpages=f&_getpagesoffset=40&_count=40"),
+                40,
+                Some(instead("?_getpages=f&_getpagesoffset=41&_count=5")),
+            ),
+            // Numbers of pages, tokens, and two that could be it.
+            (with("page=2"), 40, None),
+            (with("_cursor=eyJ4"), 40, None),
+            (with("a=40&b=40"), 40, None),
+            (instead("/pages/f00/40"), 40, None),
+        ] {
+            assert_eq!(place.moved(at, 41, 5), want, "{place:?}");
+        }
+        assert!(with("_offset=40").counts_entries());
+        assert!(instead("?_getpages=f&_getpagesoffset=40").counts_entries());
+        assert!(!with("page=1").counts_entries() && !Place::First.counts_entries());
     }
 
     proptest! {

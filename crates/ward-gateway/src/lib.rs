@@ -10,8 +10,10 @@ mod capability;
 mod cursor;
 mod facts;
 mod fault;
+mod fill;
 mod forward;
 mod intake;
+mod quiet;
 mod read;
 mod release;
 mod search;
@@ -38,6 +40,7 @@ pub use fault::Fault;
 use facts::{FactSource, Known};
 use forward::Upstream;
 use intake::{Base, Intake, Understood};
+use quiet::Quiet;
 
 /// Why a gateway cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +100,8 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     limits: Arc<Limits>,
+    parked: cursor::Parked,
+    unreadable: Quiet,
 }
 
 /// One request of a known principal, on its walk.
@@ -130,6 +135,8 @@ impl Gateway {
             clock: deps.clock,
             rng: deps.rng,
             limits: deps.limits,
+            parked: cursor::Parked::default(),
+            unreadable: Quiet::default(),
         })
     }
 
@@ -260,10 +267,17 @@ impl Gateway {
 
     /// Tells the operator, without any PHI (rule 11).
     fn explain(fault: &Fault, correlation: CorrelationId) {
-        if fault.status().is_server_error() {
+        if fault.status().is_server_error() && !matches!(fault, Fault::Upgrade) {
             tracing::error!(%correlation, %fault, "a request could not be answered");
         } else if fault.rule().is_none() {
             tracing::debug!(%correlation, status = fault.status().as_u16(), "refused before a principal was known");
+        }
+    }
+
+    /// Tells the operator that a record cannot be judged, now and then. `why` holds no content.
+    fn note_unreadable(&self, why: &str) {
+        if let Some(others) = self.unreadable.speak(self.clock.now()) {
+            tracing::warn!(why, others, "a record of the upstream cannot be judged and was hidden");
         }
     }
 

@@ -2,12 +2,13 @@
 //!
 //! The answer is the same whether the record is absent, deleted, hidden, or not what its address says.
 //! A version is released only if it and the current version are visible (C3); both are always asked for.
-//! An upstream answer that is no strict JSON resource at all is a fault of the upstream (502): its
-//! serialiser does not write such text, whatever is stored.
+//! So is a record that cannot be read: too deep, too large, in no strict JSON. Whether it can is a question
+//! of what is stored, and the operator is told.
 
 use bytes::Bytes;
 use http::Response;
 use ward_core::Released;
+use ward_core::json::JsonError;
 use ward_fhir::{Interaction, ResourceView, ViewError};
 use ward_net::http::Body;
 use ward_policy::{Permit, Residual, Verdict, judge};
@@ -38,9 +39,9 @@ impl Gateway {
                 (asked?, Some((current, now?)))
             }
         };
-        let mut judged = self.judged(permit.residual(), fetched.as_ref())?;
+        let mut judged = self.judged(permit.residual(), fetched.as_ref());
         if let Some((current, now)) = &current {
-            let current = self.judged(current.residual(), now.as_ref())?;
+            let current = self.judged(current.residual(), now.as_ref());
             judged = match (judged, current) {
                 (Judged::Kept(view), Judged::Kept(_)) if is_version(exchange, &view) => {
                     Judged::Kept(view)
@@ -65,17 +66,25 @@ impl Gateway {
         }
     }
 
-    fn judged(&self, residual: &Residual, fetched: Option<&Bytes>) -> Result<Judged, Fault> {
-        let Some(bytes) = fetched else { return Ok(Judged::Dropped("NOT-FOUND")) };
-        let text =
-            std::str::from_utf8(bytes).map_err(|_| Fault::Upstream("its answer is not UTF-8"))?;
-        match ResourceView::parse(text, &self.bases, &self.limits) {
-            Ok(view) => Ok(match judge(residual, &view) {
+    fn judged(&self, residual: &Residual, fetched: Option<&Bytes>) -> Judged {
+        let Some(bytes) = fetched else { return Judged::Dropped("NOT-FOUND") };
+        let view = std::str::from_utf8(bytes)
+            .map_err(|_| ViewError::Json(JsonError::Malformed))
+            .and_then(|text| ResourceView::parse(text, &self.bases, &self.limits));
+        match view {
+            Ok(view) => match judge(residual, &view) {
                 Verdict::Keep => Judged::Kept(view),
                 Verdict::Drop(rule) => Judged::Dropped(rule),
-            }),
-            Err(ViewError::Json(_)) => Err(Fault::Upstream("its answer is not strict JSON")),
-            Err(_) => Ok(Judged::Dropped("TYPE")),
+            },
+            Err(error) => {
+                self.note_unreadable(&error.to_string());
+                Judged::Dropped(match error {
+                    ViewError::Owner => "ROSTER",
+                    ViewError::Reference => "D4",
+                    ViewError::Json(_) => "B6",
+                    ViewError::Shape | ViewError::Type => "TYPE",
+                })
+            }
         }
     }
 }

@@ -149,5 +149,9 @@ fn covering(template: &Event, portion: &Portion, bytes: u64, step: WindowStep, s
         ..transfer
     });
     event.body.released.clone_from(&portion.released);
+    if seq > 0 {
+        // Said once for the answer, not for each of its windows.
+        event.body.detail.remove(crate::search::WITHHELD);
+    }
     event
 }

@@ -2,7 +2,8 @@
 //! plan. Enough by itself; whatever the upstream returned, nothing else leaves.
 //!
 //! Refuses: another type or id than asked for, compartment records without an owner or with one
-//! outside the roster (rule id `ROSTER`), and hosts of contained references to other patients (C9).
+//! outside the roster (rule id `ROSTER`), and records that refer to other patients anywhere: in contained
+//! resources (C9), by `Patient.link` (C12; taking the link out would be masking), elsewhere (F3).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -80,6 +81,9 @@ pub fn judge(residual: &Residual, view: &ResourceView) -> Verdict {
         // A directory record that names a patient is not a mere directory record.
         Rows::Compartment | Rows::Directory if !residual.all_attributed(view.owners.iter()) => {
             Verdict::Drop("ROSTER")
+        }
+        Rows::Compartment | Rows::Directory if !residual.all_attributed(view.mentioned.iter()) => {
+            Verdict::Drop(if view.rtype.is_patient() { "C12" } else { "F3" })
         }
         Rows::Compartment | Rows::Directory => Verdict::Keep,
     }

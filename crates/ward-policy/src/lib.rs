@@ -16,7 +16,7 @@ mod resolve;
 
 pub use facts::{Facts, Roster};
 pub use judge::{Residual, Verdict, judge};
-pub use plan::{Denial, DenialCode, Permit, Plan, plan};
+pub use plan::{Denial, DenialCode, Permit, Plan, plan, serves};
 pub use policy::{INCOMPLETE_NOTICE, notice, policy_hash};
 pub use principal::{Grant, Principal, Subject, SubjectError, scopes_shrink};
 pub use resolve::{Presented, Resolve, ResolveError};

@@ -4,7 +4,9 @@
 //! Membership criteria (references that say whose record it is) lose the patients that are not on
 //! the roster (D2–D4); `subject` and `patient` lose their non-patient alternatives too (D5). A
 //! client that names no patient gets the roster written in, where the type has exactly one
-//! membership parameter and the roster is short (D1: two of them are never ANDed).
+//! membership parameter (D1: two of them are never ANDed), in several requests if it is long; unless the
+//! client wants an order, which the parts would break. Other searches read what the lock on the way out
+//! hides, and so spend the work limit on it (E3).
 //! Refuses every modifier on membership criteria (`:missing`, `:not`, D7; the grammar refuses
 //! `:identifier`, D8, and has written `:Type` into the reference) and `_security` (D10).
 
@@ -22,13 +24,40 @@ pub(crate) enum Narrowing {
     Asked {
         /// It.
         search: Search,
-        /// Whether it names the patients, or has none to name.
-        dense: bool,
+        /// How the roster is written into it.
+        split: Option<Split>,
     },
     /// No visible record can match.
     Nothing,
     /// Refused, whatever the data.
     Denied(Denial),
+}
+
+/// The roster as OR-lists of at most so many patients, one for each request, in the order of the ids.
+#[derive(Debug, Clone)]
+pub(crate) struct Split {
+    code: &'static str,
+    prefix: &'static str,
+    size: usize,
+}
+
+impl Split {
+    /// How many lists.
+    pub(crate) fn parts(&self, roster: &BTreeSet<PatientId>) -> usize {
+        roster.len().div_ceil(self.size.max(1))
+    }
+
+    /// One of them, if there are so many.
+    pub(crate) fn part(&self, roster: &BTreeSet<PatientId>, index: usize) -> Option<Criterion> {
+        let skipped = index.checked_mul(self.size)?;
+        let values: Vec<String> = roster
+            .iter()
+            .skip(skipped)
+            .take(self.size)
+            .map(|patient| format!("{}{patient}", self.prefix))
+            .collect();
+        (!values.is_empty()).then_some(Criterion { code: self.code, modifier: None, values })
+    }
 }
 
 const SECURITY: Denial = Denial::forbidden(
@@ -49,46 +78,41 @@ pub(crate) fn narrow(
         return Narrowing::Denied(SECURITY);
     }
     if rows == Rows::Directory {
-        return Narrowing::Asked { search: search.clone(), dense: true };
+        return Narrowing::Asked { search: search.clone(), split: None };
     }
     let mut narrowed = search.clone();
-    let mut names_patients = false;
+    // Whether some criterion consists wholly of patients of the roster. One patient among the
+    // alternatives narrows nothing: the others may match anybody's records.
+    let mut dense = false;
     let mut nothing = roster.is_empty();
     for criterion in &mut narrowed.criteria {
         let Some(role) = Role::of(search.rtype, criterion.code) else { continue };
         if criterion.modifier.is_some() {
             return Narrowing::Denied(MODIFIER);
         }
-        criterion.values = criterion
-            .values
-            .iter()
-            .filter_map(|value| role.keep(value, roster, &mut names_patients))
-            .collect();
+        criterion.values =
+            criterion.values.iter().filter_map(|value| role.keep(value, roster)).collect();
         nothing |= criterion.values.is_empty();
+        dense |= criterion.values.iter().all(|value| role.names_patient(value));
     }
     if nothing {
         return Narrowing::Nothing;
     }
-    if !names_patients
-        && roster.len() <= limits.narrow_ids
-        && let Some(criterion) = whole_roster(search.rtype, roster)
-    {
-        narrowed.criteria.push(criterion);
-        names_patients = true;
-    }
-    Narrowing::Asked { search: narrowed, dense: names_patients }
+    let split = if dense { None } else { whole_roster(search, roster, limits) };
+    Narrowing::Asked { search: narrowed, split }
 }
 
-/// The roster as one OR-list, if the type has exactly one membership parameter.
-fn whole_roster(rtype: ResourceType, roster: &BTreeSet<PatientId>) -> Option<Criterion> {
-    let (code, prefix) = if rtype.is_patient() {
-        ("_id", "")
-    } else {
-        let [code] = membership_params(rtype) else { return None };
-        (*code, "Patient/")
-    };
-    let values = roster.iter().map(|patient| format!("{prefix}{patient}")).collect();
-    Some(Criterion { code, modifier: None, values })
+/// How to write the roster in, if the type has exactly one membership parameter.
+fn whole_roster(search: &Search, roster: &BTreeSet<PatientId>, limits: &Limits) -> Option<Split> {
+    let size = limits.narrow_ids;
+    if size == 0 || (roster.len() > size && !search.sort.is_empty()) {
+        return None;
+    }
+    if search.rtype.is_patient() {
+        return Some(Split { code: "_id", prefix: "", size });
+    }
+    let [code] = membership_params(search.rtype) else { return None };
+    Some(Split { code, prefix: "Patient/", size })
 }
 
 /// What a criterion says about whose record it is.
@@ -117,11 +141,9 @@ impl Role {
     }
 
     /// The value as it may be asked for, in its one spelling (D4), or nothing.
-    fn keep(self, value: &str, roster: &BTreeSet<PatientId>, names: &mut bool) -> Option<String> {
-        let mut attributed = |id: &str| {
-            *names = true;
-            PatientId::parse(id).ok().filter(|id| roster.contains(id))
-        };
+    fn keep(self, value: &str, roster: &BTreeSet<PatientId>) -> Option<String> {
+        let attributed =
+            |id: &str| PatientId::parse(id).ok().filter(|patient| roster.contains(patient));
         if self == Self::OwnId {
             return attributed(value).map(|id| id.to_string());
         }
@@ -134,5 +156,10 @@ impl Role {
             (Self::TakesPart, _) => Some(value.to_owned()),
             (Self::About | Self::OwnId, _) => None,
         }
+    }
+
+    /// Whether a value that was kept names a patient.
+    fn names_patient(self, kept: &str) -> bool {
+        self == Self::OwnId || kept.starts_with("Patient/")
     }
 }

@@ -1,14 +1,15 @@
 //! The lock on the way in: Principal × FhirRequest × Facts ─▶ Plan (house §1).
 //!
 //! Refuses, as a pure function of token, request and policy (and so with 403, RS-04): a type or
-//! letter beyond the scopes (RSV-02), types of no known kind (default deny), an organisation whose
-//! roster is unknown (unknown is never yes), and the criteria of [`crate::narrow`].
+//! letter beyond the scopes (RSV-02), types of no known kind (default deny), types whose targets are not
+//! judged yet (C17), an organisation whose roster is unknown (unknown is never yes), and the criteria of
+//! [`crate::narrow`].
 
 use ward_core::Limits;
-use ward_fhir::{FhirRequest, Interaction, Letter, ResourceType};
+use ward_fhir::{Criterion, FhirRequest, Interaction, Letter, ResourceType};
 
 use crate::judge::{Residual, Rows};
-use crate::narrow::{Narrowing, narrow};
+use crate::narrow::{Narrowing, Split, narrow};
 use crate::{Facts, Principal, Roster};
 
 /// What the gateway must do with a request.
@@ -60,7 +61,7 @@ impl Denial {
 pub struct Permit {
     request: FhirRequest,
     residual: Residual,
-    dense: bool,
+    split: Option<Split>,
 }
 
 impl Permit {
@@ -74,10 +75,26 @@ impl Permit {
         &self.residual
     }
 
-    /// Whether most of what comes back can be expected to be visible, because the request names the
-    /// patients or the type has none. A hint for page sizes; depends on the request and roster only.
-    pub const fn is_dense(&self) -> bool {
-        self.dense
+    /// How many requests there are to send, one after another: more than one if the roster is longer than
+    /// one request can name.
+    pub fn parts(&self) -> usize {
+        self.split.as_ref().map_or(1, |split| split.parts(&self.residual.patients))
+    }
+
+    /// One of them: [`Permit::request`], for its share of the roster. `None` behind the last.
+    pub fn part(&self, index: usize) -> Option<FhirRequest> {
+        let criterion: Option<Criterion> = match &self.split {
+            None if index == 0 => None,
+            None => return None,
+            Some(split) => Some(split.part(&self.residual.patients, index)?),
+        };
+        let mut request = self.request.clone();
+        if let (Some(criterion), Interaction::Search(search)) =
+            (criterion, &mut request.interaction)
+        {
+            search.criteria.push(criterion);
+        }
+        Some(request)
     }
 
     /// For the read of a version: leave to read the current version of the same record, which must
@@ -90,7 +107,7 @@ impl Permit {
                 interaction: Interaction::Read { rtype: *rtype, id: id.clone() },
             },
             residual: self.residual.clone(),
-            dense: true,
+            split: None,
         })
     }
 }
@@ -104,6 +121,10 @@ const SCOPE: Denial = Denial {
 const TYPE: Denial = Denial::forbidden(
     "TYPE",
     "This resource type belongs neither to the Patient compartment nor to the directory, and is not served.",
+);
+const TARGETS: Denial = Denial::forbidden(
+    "C17",
+    "This resource type tells of other records, which are not judged yet, and is not served.",
 );
 const ROSTER: Denial = Denial::forbidden(
     "ROSTER",
@@ -124,29 +145,43 @@ pub fn plan(principal: &Principal, request: &FhirRequest, facts: &Facts, limits:
     if !principal.scopes.allows(rtype, letter) {
         return Plan::Deny(SCOPE);
     }
+    if tells_of_others(rtype) {
+        return Plan::Deny(TARGETS);
+    }
     let rows = match rows_of(rtype) {
         Some(Rows::Compartment) if facts.roster == Roster::Unknown => return Plan::Deny(ROSTER),
         Some(rows) => rows,
         None => return Plan::Deny(TYPE),
     };
     let residual = Residual::new(rtype, id, rows, &facts.roster);
-    let permit = |interaction, dense| Permit {
+    let permit = |interaction, split| Permit {
         request: FhirRequest { version: request.version, interaction },
         residual: residual.clone(),
-        dense,
+        split,
     };
     match &request.interaction {
         Interaction::Search(search) => match narrow(search, rows, &residual.patients, limits) {
             Narrowing::Denied(denial) => Plan::Deny(denial),
-            Narrowing::Nothing => Plan::Nothing(permit(Interaction::Search(search.clone()), true)),
-            Narrowing::Asked { search: narrowed, dense } => {
-                let same = narrowed.criteria == search.criteria;
-                let permit = permit(Interaction::Search(narrowed), dense);
+            Narrowing::Nothing => Plan::Nothing(permit(Interaction::Search(search.clone()), None)),
+            Narrowing::Asked { search: narrowed, split } => {
+                let same = split.is_none() && narrowed.criteria == search.criteria;
+                let permit = permit(Interaction::Search(narrowed), split);
                 if same { Plan::Forward(permit) } else { Plan::Rewrite(permit) }
             }
         },
-        instance => Plan::PreRead(permit(instance.clone(), true)),
+        instance => Plan::PreRead(permit(instance.clone(), None)),
     }
+}
+
+/// Whether records of a type are served at all, to whom scopes and roster allow. For the
+/// CapabilityStatement.
+pub fn serves(rtype: ResourceType) -> bool {
+    rows_of(rtype).is_some() && !tells_of_others(rtype)
+}
+
+/// C17: such a record may be seen only with everything that it points to.
+fn tells_of_others(rtype: ResourceType) -> bool {
+    matches!(rtype.name(), "AuditEvent" | "List" | "Provenance")
 }
 
 /// The kind of a type. Compartment first: a directory type that is a member too is a patient's data.

@@ -7,12 +7,14 @@ use crate::Principal;
 /// The rules of this room in words. Whoever changes a rule changes this text, and with it the hash
 /// that every event and cursor carries.
 const POLICY: &str = "\
-ward-policy/1
+ward-policy/2
 GRANT: read and vread need R, search needs S, on the exact type.
 TYPE: Patient compartment types and directory types; every other type is denied.
-ROSTER: a compartment record is visible iff it has owners and all of them, and every patient that \
-is referenced from contained resources, are on the organisation's roster for all asserted purposes.
-DIRECTORY: visible by type grant, if no patient outside the roster is referenced from contained resources.
+C17: Provenance, AuditEvent and List are denied until their targets are judged.
+ROSTER: a compartment record is visible iff it says whom it is about, has owners, and all of them, and \
+every patient to whom any of its elements refers, are on the organisation's roster for all asserted purposes.
+C9: a record that contains a Patient is not visible.
+DIRECTORY: visible by type grant, if it refers to no patient outside the roster.
 C3: a version is visible iff it and the current version are.
 D1-D8, D10: membership criteria are intersected with the roster; modifiers on \
 them are denied; _security is denied.

@@ -39,9 +39,9 @@ async fn walk(door: &Door, first: &str) -> Vec<Vec<String>> {
 #[tokio::test]
 async fn every_visible_record_comes_exactly_once_and_pages_are_full() {
     let visible: Vec<String> = (0..60).step_by(3).map(|n| format!("o{n}")).collect();
-    for page_max in [3, 7, 200] {
+    for (page_max, upstream_page) in [(3, 200), (7, 3), (200, 4), (200, 200)] {
         for count in [1, 2, 3, 7, 19, 20, 21] {
-            let limits = Limits { page_max, refill_pages: 30, ..limits() };
+            let limits = Limits { page_max, upstream_page, ..limits() };
             let door = Door::before(server(mixed()), limits).await;
             let pages = walk(&door, &format!("/Observation?_count={count}")).await;
             let all: Vec<String> = pages.iter().flatten().cloned().collect();
@@ -57,7 +57,7 @@ async fn every_visible_record_comes_exactly_once_and_pages_are_full() {
 
 #[tokio::test]
 async fn at_the_work_limit_there_is_a_short_page_and_a_next_link() {
-    let limits = Limits { page_max: 5, refill_pages: 2, ..limits() };
+    let limits = Limits { upstream_page: 5, refill_pages: 2, ..limits() };
     let door = Door::before(server(mixed()), limits).await;
     let pages = walk(&door, "/Observation?_count=5").await;
     assert!(pages.iter().any(|page| page.len() < 5));
@@ -97,7 +97,7 @@ async fn totals_count_what_is_visible() {
             assert!(bundle.get("entry").is_none(), "{target}");
         }
     }
-    let limits = Limits { page_max: 5, refill_pages: 2, ..limits() };
+    let limits = Limits { upstream_page: 5, refill_pages: 2, ..limits() };
     let door = Door::before(server(mixed()), limits).await;
     let bundle = door.get("/Observation?_summary=count").await.json();
     assert!(bundle.get("total").is_none(), "counted beyond the work limit");
@@ -222,20 +222,32 @@ async fn paging_links_of_other_servers_are_followed() {
 }
 
 #[tokio::test]
-async fn a_paging_link_that_does_not_fit_a_cursor_is_a_fault() {
-    let script = |base: &str, _: &str| {
-        let entry: Vec<_> = (0..3)
-            .map(|n| serde_json::json!({"resource": observation(&format!("o{n}"), "a")}))
-            .collect();
-        let url = format!("{base}?token={}", "x".repeat(2000));
-        let link = serde_json::json!([{"relation": "next", "url": url}]);
-        fhir(
-            &serde_json::json!({"resourceType": "Bundle", "type": "searchset", "link": link, "entry": entry}),
-        )
+async fn a_paging_link_that_fits_no_cursor_is_parked() {
+    let script = |length: usize| {
+        move |base: &str, target: &str| {
+            let at = usize::from(target.contains("token="));
+            let entry: Vec<_> = (0..3)
+                .map(|n| serde_json::json!({"resource": observation(&format!("o{at}{n}"), "a")}))
+                .collect();
+            let url = format!("{base}?token={}", "x".repeat(length));
+            let link = serde_json::json!([{"relation": "next", "url": url}]);
+            let link = if at == 0 { link } else { serde_json::json!([]) };
+            fhir(
+                &serde_json::json!({"resourceType": "Bundle", "type": "searchset", "link": link, "entry": entry}),
+            )
+        }
     };
-    let limits = Limits { refill_pages: 1, ..limits() };
-    let door = Door::before(std::sync::Arc::new(script), limits).await;
-    assert_eq!(door.get("/Observation?_count=9").await.status, StatusCode::BAD_GATEWAY);
+    let door = Door::before(std::sync::Arc::new(script(7000)), limits()).await;
+    let pages = walk(&door, "/Observation?_count=4").await;
+    assert_eq!(pages.concat(), ["o00", "o01", "o02", "o10", "o11", "o12"]);
+    // Forgotten: the caller begins again.
+    let limits = Limits { parked_links: 1, ..limits() };
+    let door = Door::before(std::sync::Arc::new(script(7000)), limits.clone()).await;
+    let next = door.get("/Observation?_count=4").await.next().unwrap();
+    assert_eq!(door.get(&next).await.ids(), ["o11", "o12"]);
+    // Longer than anybody's link.
+    let door = Door::before(std::sync::Arc::new(script(20_000)), limits).await;
+    assert_eq!(door.get("/Observation?_count=4").await.status, StatusCode::BAD_GATEWAY);
 }
 
 #[tokio::test]

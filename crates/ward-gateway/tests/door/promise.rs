@@ -47,7 +47,7 @@ fn interleave(visible: &[(u8, bool)], hidden: &[(u8, u8)]) -> Vec<Value> {
 
 /// Everything a caller can learn: each answer without its cursor's name, following every cursor.
 async fn learn(records: Vec<Value>) -> Vec<String> {
-    let limits = Limits { page_max: 4, refill_pages: 200, ..limits() };
+    let limits = Limits { page_max: 4, upstream_page: 4, refill_pages: 200, ..limits() };
     let door = Door::before(server(records), limits).await;
     let mut learned = Vec::new();
     let mut asked: Vec<String> = [

@@ -9,8 +9,8 @@ fn short(plan: &Plan) -> (&'static str, String) {
     match plan {
         Plan::Deny(Denial { rule, .. }) => ("deny", (*rule).to_owned()),
         Plan::PreRead(permit) => ("read", permit.request().upstream_target()),
-        Plan::Forward(permit) => ("forward", permit.request().upstream_target()),
-        Plan::Rewrite(permit) => ("rewrite", permit.request().upstream_target()),
+        Plan::Forward(permit) => ("forward", permit.part(0).unwrap().upstream_target()),
+        Plan::Rewrite(permit) => ("rewrite", permit.part(0).unwrap().upstream_target()),
         Plan::Nothing(_) => ("nothing", String::new()),
     }
 }
@@ -71,6 +71,18 @@ fn searches_are_narrowed_to_the_roster() {
         ("/Observation?performer=Patient/z", "nothing", ""),
         // D6: repeated criteria are ANDed.
         ("/Observation?patient=Patient/a&patient=Patient/z", "nothing", ""),
+        // One patient among other alternatives narrows nothing; the roster is still written in.
+        (
+            "/Appointment?actor=Practitioner/7,Patient/a",
+            "rewrite",
+            "Appointment?actor=Practitioner/7,Patient/a&actor=Patient/a,Patient/b",
+        ),
+        ("/Appointment?actor=Patient/a,Patient/z", "rewrite", "Appointment?actor=Patient/a"),
+        // C17.
+        ("/Provenance?target=Observation/9", "deny", "C17"),
+        ("/AuditEvent?entity=Patient/a", "deny", "C17"),
+        ("/List/7", "deny", "C17"),
+        ("/List?subject=Patient/a", "deny", "C17"),
         // D7, D10.
         ("/Observation?subject:missing=true", "deny", "D7"),
         ("/Observation?patient:missing=false", "deny", "D7"),
@@ -130,12 +142,34 @@ fn an_unknown_roster_is_never_yes_and_an_empty_one_is_nobody() {
 }
 
 #[test]
-fn long_rosters_are_left_to_the_lock_on_the_way_out() {
-    let ids: Vec<String> = (0..51).map(|n| format!("p{n}")).collect();
+fn long_rosters_are_asked_for_in_parts() {
+    let ids: Vec<String> = (0..7).map(|n| format!("p{n}")).collect();
     let known = facts(ids.iter().map(String::as_str));
-    let plan = plan(&principal("system/*.rs"), &parse("/Encounter"), &known, &Limits::default());
-    let Plan::Forward(permit) = plan else { panic!("{plan:?}") };
-    assert!(!permit.is_dense());
+    let limits = Limits { narrow_ids: 3, ..Limits::default() };
+    let parts = |target: &str, limits: &Limits| -> Vec<String> {
+        let plan = plan(&principal("system/*.rs"), &parse(target), &known, limits);
+        let (Plan::Forward(permit) | Plan::Rewrite(permit)) = plan else { panic!("{plan:?}") };
+        let parts: Vec<String> = (0..permit.parts())
+            .map(|index| plain(&permit.part(index).unwrap().upstream_target()))
+            .collect();
+        assert!(permit.part(permit.parts()).is_none());
+        parts
+    };
+    assert_eq!(
+        parts("/Encounter?status=finished", &limits),
+        [
+            "Encounter?status=finished&patient=Patient/p0,Patient/p1,Patient/p2",
+            "Encounter?status=finished&patient=Patient/p3,Patient/p4,Patient/p5",
+            "Encounter?status=finished&patient=Patient/p6",
+        ]
+    );
+    assert_eq!(parts("/Patient", &limits).last().unwrap(), "Patient?_id=p6");
+    assert_eq!(parts("/Encounter?patient=p1", &limits), ["Encounter?patient=Patient/p1"]);
+    // D1: never two of them. An order would not survive the parts.
+    assert_eq!(parts("/Observation", &limits), ["Observation"]);
+    assert_eq!(parts("/Encounter?_sort=date", &limits), ["Encounter?_sort=date"]);
+    let none = Limits { narrow_ids: 0, ..Limits::default() };
+    assert_eq!(parts("/Encounter", &none), ["Encounter"]);
 }
 
 #[test]
@@ -168,6 +202,43 @@ fn a_record_leaves_only_if_all_its_patients_are_attributed() {
             Verdict::Drop("ROSTER"),
         ),
         ("/Observation/1", r#"{"resourceType":"Observation","id":"1"}"#, Verdict::Drop("ROSTER")),
+        // F3: whoever speaks of an outside patient stays.
+        (
+            "/Observation/1",
+            r#"{"resourceType":"Observation","id":"1","subject":{"reference":"Patient/a"},"focus":[{"reference":"Patient/z"}]}"#,
+            Verdict::Drop("F3"),
+        ),
+        (
+            "/Observation/1",
+            r#"{"resourceType":"Observation","id":"1","subject":{"reference":"Patient/a"},"focus":[{"reference":"Patient/b"}]}"#,
+            Verdict::Keep,
+        ),
+        (
+            "/Observation/1",
+            r#"{"resourceType":"Observation","id":"1","subject":{"reference":"Patient/a","extension":[{"url":"u","valueReference":{"reference":"Patient/z"}}]}}"#,
+            Verdict::Drop("F3"),
+        ),
+        (
+            "/Practitioner/7",
+            r#"{"resourceType":"Practitioner","id":"7","extension":[{"url":"u","valueReference":{"reference":"Patient/z"}}]}"#,
+            Verdict::Drop("F3"),
+        ),
+        (
+            "/Patient/a",
+            r#"{"resourceType":"Patient","id":"a","link":[{"other":{"reference":"Patient/z"},"type":"replaces"}]}"#,
+            Verdict::Drop("C12"),
+        ),
+        (
+            "/Patient/a",
+            r#"{"resourceType":"Patient","id":"a","link":[{"other":{"reference":"Patient/b"},"type":"replaces"}]}"#,
+            Verdict::Keep,
+        ),
+        // Only a clinician is known by a number.
+        (
+            "/Observation/1",
+            r#"{"resourceType":"Observation","id":"1","subject":{"reference":"Patient/a"},"performer":[{"identifier":{"system":"http://hl7.org/fhir/sid/us-npi","value":"1"}}]}"#,
+            Verdict::Keep,
+        ),
         // RS-06: `focus` is no membership.
         (
             "/Observation/1",
