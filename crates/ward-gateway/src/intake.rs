@@ -2,12 +2,13 @@
 //! `ward-fhir`; nothing of the client's headers is ever forwarded (A9, A13, A14, A24), and ranges,
 //! conditions and codings that the client would accept are ignored (A19–A21).
 //!
-//! Refuses: other authorities (A8), upgrades and CONNECT (A12), other methods (A16), tokens outside
+//! Refuses: ambiguous framing (A10), other authorities (A8), upgrades and CONNECT (A12), other methods (A16), tokens outside
 //! the `Authorization` header (A23, G04), content codings (A18), bodies on GET (A17), long targets.
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, UPGRADE,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName,
+    HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Method, Request, Uri};
@@ -27,7 +28,7 @@ pub(crate) struct Base {
     scheme: Scheme,
     host: String,
     port: u16,
-    path: String,
+    pub(crate) path: String,
 }
 
 impl Base {
@@ -95,6 +96,7 @@ where
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Fault::Method);
     }
+    framing(&head.headers)?;
     authority(&head.uri, &head.headers, base)?;
     if head.headers.contains_key(UPGRADE) {
         return Err(Fault::Upgrade);
@@ -137,6 +139,20 @@ where
     };
     let request = FhirRequest::parse(FhirVersion::R4, &raw, limits)?;
     Ok(Intake::Understood(Understood { request, without_body, authorization }))
+}
+
+/// A10: two lengths, or a length that two readers may see differently. hyper has refused what it can
+/// see; it shows what it resolved.
+fn framing(headers: &HeaderMap) -> Result<(), Fault> {
+    let count = |name| headers.get_all(name).iter().count();
+    let coded = count(TRANSFER_ENCODING);
+    let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let fits = match (coded, count(CONTENT_LENGTH)) {
+        (0, 0 | 1) => true,
+        (1, 0) => headers.get(TRANSFER_ENCODING).is_some_and(chunked),
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(Fault::Framing) }
 }
 
 /// A8: `Host`, and the authority of an absolute-form target, must be the configured one.
