@@ -21,8 +21,12 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, made once")]
 pub(crate) enum Command {
     Demo(Demo),
+    Init(crate::cli_serve::Init),
+    Check(crate::cli_serve::Check),
+    Serve(crate::cli_serve::Serve),
     /// Read, verify and prove the log of a data directory.
     #[command(subcommand)]
     Log(Log),

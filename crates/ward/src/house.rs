@@ -385,9 +385,14 @@ impl House {
         self.server.local_addr()
     }
 
-    /// Drains, writes the last checkpoint and ends.
+    /// Drains for at most five seconds, writes the last checkpoint and ends.
     pub async fn close(self) {
-        self.server.shutdown(Duration::from_secs(5)).await;
+        self.close_within(Duration::from_secs(5)).await;
+    }
+
+    /// Drains for at most `grace`, writes the last checkpoint and ends.
+    pub async fn close_within(self, grace: Duration) {
+        self.server.shutdown(grace).await;
         for task in self.tasks {
             task.abort();
         }

@@ -4,15 +4,19 @@
 //! upstream of their own; people use the `ward` command.
 
 pub mod backup;
+mod check;
 mod cli;
 mod cli_client;
+mod cli_serve;
 mod client_command;
 pub mod config;
 mod demo;
 pub mod house;
+mod init;
 mod log_command;
 pub mod paths;
 mod private;
+pub mod serve;
 mod ui;
 
 use std::process::ExitCode;
@@ -22,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command};
+use crate::config::{Diagnostics, Format};
 use crate::ui::Ui;
 
 /// `SIGXFSZ` on Linux: a file grew beyond its limit.
@@ -39,7 +44,12 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
-    let wanted = std::env::var("WARD_LOG").unwrap_or_else(|_| "error".to_owned());
+    // A server says what its configuration wants said; every other command only what went wrong.
+    let diagnostics = match &cli.command {
+        Command::Serve(serve) => serve::diagnostics(&serve.config),
+        _ => Diagnostics { level: "error".to_owned(), ..Diagnostics::default() },
+    };
+    let wanted = std::env::var("WARD_LOG").unwrap_or(diagnostics.level);
     let filter = match EnvFilter::try_new(&wanted) {
         Ok(filter) => filter,
         Err(error) => {
@@ -47,11 +57,14 @@ pub fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    tracing_subscriber::fmt()
+    let said = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(ui::colours(&std::io::stderr()))
-        .init();
+        .with_ansi(ui::colours(&std::io::stderr()));
+    match diagnostics.format {
+        Format::Text => said.init(),
+        Format::Json => said.json().init(),
+    }
     // The message of a panic could carry what it choked on; where it happened is enough (rule 11).
     std::panic::set_hook(Box::new(|bug| {
         let place = bug.location().map(ToString::to_string).unwrap_or_default();
@@ -71,6 +84,9 @@ pub fn main() -> ExitCode {
             Command::Demo(demo) => demo::run(&demo).await,
             Command::Backup(command) => Ok(backup::command::backup(&command).await),
             Command::Restore(command) => Ok(backup::command::restored(&command)),
+            Command::Init(init) => init::run(Ui::new(false), &init),
+            Command::Check(check) => check::run(&check).await,
+            Command::Serve(serve) => serve::run(&serve).await,
             Command::Client(command) => Ok(client_command::run(&command).await),
             Command::Log(command) => log_command::run(Ui::new(false), &command).await,
         }

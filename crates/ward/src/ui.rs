@@ -100,6 +100,23 @@ impl Ui {
     }
 }
 
+impl Ui {
+    /// Asks a question and reads one line; `None` where nobody can answer.
+    #[expect(clippy::unused_self, reason = "asking needs the value, so that it is not ambient")]
+    pub(crate) fn ask(self, question: &str) -> Option<String> {
+        use io::{BufRead as _, IsTerminal as _};
+        if !io::stdin().is_terminal() {
+            return None;
+        }
+        let mut err = io::stderr().lock();
+        let _ = write!(err, "{question} ");
+        let _ = err.flush();
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).ok()?;
+        Some(line.trim().to_owned())
+    }
+}
+
 /// An error on standard error: what went wrong, its causes, and the way out if we know one.
 pub(crate) fn error(text: &str) {
     let mut err = io::stderr().lock();

@@ -103,6 +103,7 @@ limits! {
     fhir_body_bytes: Size(KIB, MIB), "\"64KiB\"", "Body of a FHIR request (a _search form); beyond it 413.";
     target_bytes: Size(256, 64 * KIB), "\"8KiB\"", "Path and query of a request; beyond it 414.";
     json_depth: Count(8, 100), "32", "Nesting of a JSON document. FHIR needs about ten levels.";
+    upstream_json_depth: Count(16, 100), "100", "Nesting of a record of the upstream; deeper ones are hidden.";
     x5c_certificates: Count(1, 20), "10", "Certificates in one signed statement.";
     certificate_bytes: Size(KIB, 64 * KIB), "\"16KiB\"", "One certificate, DER.";
     jti_chars: Count(16, 1024), "256", "Length of a jti; it is kept until its statement ends.";
@@ -113,7 +114,11 @@ limits! {
     search_values: Count(1, 10_000), "100", "Comma-separated values of one parameter; beyond it 400.";
     page_default: Count(1, 1000), "20", "Page size when the client names none.";
     page_max: Count(1, 1000), "200", "Largest page; a larger _count is lowered to it.";
-    refill_pages: Count(1, 1000), "8", "Upstream pages read for one page of ours, when records must be left out.";
+    upstream_page: Count(10, 1000), "200", "Entries asked for in one upstream page; never depends on the client's _count, or what is hidden could be counted.";
+    refill_pages: Count(1, 1000), "64", "Upstream pages that one search may read, to fill a page and to count; then the page is short and total is left out.";
+    refill_bytes: Size(MIB, 16 * GIB), "\"128MiB\"", "Bytes of upstream answers that one search may read.";
+    total_max: Count(0, 1_000_000), "5000", "Visible matches that are counted; beyond it total is left out.";
+    parked_links: Count(16, 1_000_000), "1024", "Paging links of the upstream that are too long for a cursor, kept at once; the oldest gives way.";
     narrow_ids: Count(0, 1000), "50", "Patients written into one narrowed upstream query; beyond it only the outgoing check works.";
     cursor_life: Span(MINUTE, 24 * HOUR), "\"10m\"", "Life of a paging link.";
     upstream_body_bytes: Size(64 * KIB, GIB), "\"16MiB\"", "Body of an upstream answer; beyond it 502. Held in memory once for each request.";

@@ -48,16 +48,42 @@ pub struct Material {
     pub scopes: ScopeSet,
     /// What detection takes for normal.
     pub ceilings: Ceilings,
-    /// Authorities that the upstream's TLS certificate may come from, DER.
-    pub upstream_roots: Vec<Vec<u8>>,
-    /// `Authorization` for the upstream; marked as sensitive.
-    pub upstream_authorization: Option<HeaderValue>,
-    /// Where the gateway may call.
-    pub upstream_egress: Egress,
+    /// The way to the upstream.
+    pub reach: Reach,
     /// Authorities of servers of revocation lists, DER.
     pub list_roots: Vec<Vec<u8>>,
     /// Where revocation lists may be fetched.
     pub list_egress: Egress,
+}
+
+/// The way to the upstream.
+#[derive(Debug)]
+pub struct Reach {
+    /// Where the gateway may call.
+    pub egress: Egress,
+    /// Authorities that its TLS certificate may come from, DER.
+    pub roots: Vec<Vec<u8>>,
+    /// `Authorization` for it; marked as sensitive.
+    pub authorization: Option<HeaderValue>,
+}
+
+/// The way to the upstream, without looking at anything else.
+pub fn reach(config: &Config) -> Result<Reach, Vec<Problem>> {
+    way(config, &system_roots())
+}
+
+fn way(config: &Config, system: &[Vec<u8>]) -> Result<Reach, Vec<Problem>> {
+    let egress = match authority(&config.upstream.base) {
+        Some(target) if config.upstream.allow_private => Egress::allowing([target]),
+        _ => Egress::public_only(),
+    };
+    match (upstream_roots(config, system), authorization(config)) {
+        (Ok(roots), Ok(authorization)) => Ok(Reach { egress, roots, authorization }),
+        (roots, authorization) => {
+            let both = roots.err().into_iter().chain(authorization.err());
+            Err(both.flatten().collect())
+        }
+    }
 }
 
 /// What opens the vault, as the configuration says.
@@ -99,8 +125,7 @@ pub fn gather(config: &Config) -> Result<Material, Vec<Problem>> {
     keep(unlock(config).map(|_| ()).map_err(|problem| vec![problem]));
     let tls = keep_value(listener(config), &mut keep);
     let system = system_roots();
-    let upstream_roots = keep_value(upstream_roots(config, &system), &mut keep);
-    let authorization = keep_value(authorization(config), &mut keep);
+    let reach = keep_value(way(config, &system), &mut keep);
     let mut communities = Vec::new();
     for at in 0..config.community.len() {
         match community(config, at) {
@@ -127,27 +152,19 @@ pub fn gather(config: &Config) -> Result<Material, Vec<Problem>> {
     let (scopes, _) = ScopeSet::parse(&config.scopes.supported.join(" "));
     problems.sort_by_key(|problem| problem.line);
     problems.dedup();
-    match (problems.is_empty(), tls, upstream_roots, authorization) {
-        (true, Some((tls, tls_chain)), Some(upstream_roots), Some(upstream_authorization)) => {
-            let upstream_egress = match authority(&config.upstream.base) {
-                Some(target) if config.upstream.allow_private => Egress::allowing([target]),
-                _ => Egress::public_only(),
-            };
-            Ok(Material {
-                communities,
-                tls,
-                tls_chain,
-                scopes,
-                ceilings: ceilings(config),
-                upstream_roots,
-                upstream_authorization,
-                upstream_egress,
-                list_roots: system,
-                list_egress: Egress::allowing(
-                    config.community.iter().flat_map(|one| one.allow_private.iter().cloned()),
-                ),
-            })
-        }
+    match (problems.is_empty(), tls, reach) {
+        (true, Some((tls, tls_chain)), Some(reach)) => Ok(Material {
+            communities,
+            tls,
+            tls_chain,
+            scopes,
+            ceilings: ceilings(config),
+            reach,
+            list_roots: system,
+            list_egress: Egress::allowing(
+                config.community.iter().flat_map(|one| one.allow_private.iter().cloned()),
+            ),
+        }),
         _ => Err(problems),
     }
 }

@@ -26,7 +26,8 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 fn show(value: u64, units: &[(&str, u64)]) -> String {
-    let fitting = units.iter().find(|(_, factor)| value >= *factor && value % factor == 0);
+    let fitting =
+        units.iter().find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
     match fitting.or(units.last()) {
         Some((unit, factor)) => format!("{}{unit}", value / factor),
         None => value.to_string(),

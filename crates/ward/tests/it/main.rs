@@ -25,3 +25,4 @@ mod harness;
 mod hostile;
 mod pki;
 mod rows;
+mod serve;

@@ -224,6 +224,19 @@ impl Pki {
         member(vec![der, self.issuing.der.clone()], &pair, serial)
     }
 
+    /// A certificate of the issuing CA for a key of somebody else's; the chain.
+    pub fn certify(&mut self, leaf: &Leaf, pair: &KeyPair) -> Vec<Vec<u8>> {
+        self.next_serial += 1;
+        let (params, _) = self.leaf_params(leaf, self.next_serial);
+        let der = params.signed_by(pair, &self.issuing.issuer).unwrap().der().to_vec();
+        vec![der, self.issuing.der.clone()]
+    }
+
+    /// The root.
+    pub fn root_der(&self) -> Vec<u8> {
+        self.root.der.clone()
+    }
+
     /// A certificate that nobody vouches for; its own root comes along in `x5c` (X05–X07).
     pub fn impostor(&mut self, leaf: &Leaf) -> Member {
         let root_key = key(Key::P256);

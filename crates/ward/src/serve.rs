@@ -1,0 +1,345 @@
+//! `ward serve`: guards a FHIR server as `ward.toml` says, until it is told to stop.
+//!
+//! `SIGTERM` and Ctrl-C drain: no new connections, running requests end, the last checkpoint is signed.
+//! `SIGHUP` reads the configuration again, all or nothing: what is wrong, or can only be changed by a
+//! restart, is named, and everything stays as it was. Renewed certificate files are taken up by
+//! themselves. Running connections go on in every case.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Mutex;
+use ward_core::Timestamp;
+use ward_net::tls::TlsReload;
+use ward_store::vault::FileVault;
+use ward_trust::Certificate;
+
+use crate::cli_serve::Serve;
+use crate::config::material::{Material, gather, unlock};
+use crate::config::{Config, ConfigError, Diagnostics, Mode};
+use crate::house::{House, HouseConfig, HouseError, Knobs, Outward, System, system};
+use crate::paths::Paths;
+use crate::private;
+
+/// How often certificate files are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// A certificate that ends within this is spoken of.
+const SOON: Duration = Duration::from_hours(30 * 24);
+/// How often the dates are looked at.
+const DAILY: Duration = Duration::from_hours(24);
+
+/// Why Ward does not serve, or a reload was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file or socket is not usable.
+    #[error("{what}: {source}; {way}")]
+    System {
+        /// Which.
+        what: String,
+        /// The cause.
+        source: std::io::Error,
+        /// What to do about it.
+        way: &'static str,
+    },
+    /// The vault did not open.
+    #[error("the vault in {}: {source}", dir.display())]
+    Vault {
+        /// Where.
+        dir: PathBuf,
+        /// The cause.
+        source: ward_store::StoreError,
+    },
+    /// The house did not come up, or refused a change.
+    #[error(transparent)]
+    House(#[from] HouseError),
+    /// A reload wants what only a restart can change.
+    #[error("these can only be changed by a restart, so nothing was changed: {}", .0.join(", "))]
+    NeedsRestart(Vec<String>),
+}
+
+/// What the diagnostics look like before anything is served; the defaults if the file does not say.
+pub(crate) fn diagnostics(path: &Path) -> Diagnostics {
+    Config::read(path).map(|config| config.diagnostics).unwrap_or_default()
+}
+
+/// Reads a configuration and everything that it names.
+pub(crate) fn read(path: &Path) -> Result<(Config, Material), ConfigError> {
+    let config = Config::read(path)?;
+    let material = gather(&config).map_err(|problems| config.faulty(problems))?;
+    Ok((config, material))
+}
+
+/// Time, randomness and the bounds of a configuration.
+pub fn system_of(config: &Config) -> System {
+    System { limits: Arc::new(config.limits.clone()), ..system() }
+}
+
+/// Opens the vault of a configuration; makes it on the first start.
+pub fn open_vault(config: &Config, system: &System) -> Result<Arc<FileVault>, ServeError> {
+    let unlock = unlock(config).map_err(|problem| config.faulty(vec![problem]))?;
+    let dir = Paths::new(&config.data).vault();
+    FileVault::open(&dir, &unlock, system.rng.clone())
+        .map_err(|source| ServeError::Vault { dir, source })
+}
+
+/// What a house is made of, from what its configuration says.
+pub fn house_config(config: &Config, material: Material, tls: Arc<TlsReload>) -> HouseConfig {
+    HouseConfig {
+        tenant: config.tenant(),
+        origin: config.listen.origin.clone(),
+        upstream: config.upstream.base.clone(),
+        communities: material.communities,
+        scopes: material.scopes,
+        ceilings: material.ceilings,
+        outward: Outward {
+            upstream: material.reach.egress,
+            upstream_roots: material.reach.roots,
+            authorization: material.reach.authorization,
+            lists: material.list_egress,
+            list_roots: material.list_roots,
+        },
+        tls,
+    }
+}
+
+/// Runs until a signal ends it.
+pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    // Before anything can fail: a signal that comes early must not be lost.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    let (config, material) = read(&options.config)?;
+    if config.mode == Mode::Observe {
+        // Blocking where watching was asked for would be a lie, and so would the reverse.
+        let what = "is observe, which this build does not do yet";
+        return Err(config
+            .faulty(vec![config.problem("mode", what, "set mode = \"enforce\"")])
+            .into());
+    }
+    let system = system_of(&config);
+    private::directory(&config.data).map_err(|source| ServeError::System {
+        what: "data".to_owned(),
+        source,
+        way: "choose another directory in `data`, or mend this one",
+    })?;
+    let vault = open_vault(&config, &system)?;
+    let address = config.listen.address;
+    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::System {
+        what: format!("`listen.address` {address}"),
+        source,
+        way: "end what uses it, choose another, or give Ward CAP_NET_BIND_SERVICE for ports below 1024",
+    })?;
+    warn_of_dates(&material, system.clock.now());
+    let tls = TlsReload::new(material.tls.clone());
+    let communities = material.communities.len();
+    let house = House::open(
+        &Paths::new(&config.data),
+        vault,
+        house_config(&config, material, tls),
+        listener,
+        &system,
+    )
+    .await
+    .map_err(ServeError::House)?;
+    tracing::info!(
+        address = %house.address(),
+        base = config.fhir_base(),
+        upstream = config.upstream.base,
+        communities,
+        mode = word(config.mode),
+        "Ward {} is up",
+        env!("CARGO_PKG_VERSION"),
+    );
+
+    let drain = config.limits.upstream_timeout + Duration::from_secs(5);
+    let reloader = Reloader::new(&options.config, config, house.knobs.clone(), system);
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut daily = tokio::time::interval(DAILY);
+    daily.reset();
+    let signal = loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                if let Err(error) = reloader.reload().await {
+                    tracing::error!("reload refused, the old configuration stays: {error}");
+                }
+            }
+            _ = look.tick() => reloader.look().await,
+            _ = daily.tick() => reloader.dates().await,
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+        }
+    };
+    tracing::info!(signal, "draining: no new connections, running requests end");
+    house.close_within(drain).await;
+    tracing::info!("the last checkpoint is signed; Ward is down");
+    Ok(ExitCode::SUCCESS)
+}
+
+const fn word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Observe => "observe",
+        Mode::Enforce => "enforce",
+    }
+}
+
+/// Changes a running Ward to what its files say now.
+pub struct Reloader {
+    path: PathBuf,
+    knobs: Knobs,
+    system: System,
+    state: Mutex<State>,
+}
+
+struct State {
+    config: Config,
+    files: Vec<FileState>,
+    /// A change that could not be taken up, and was spoken of.
+    spoken: bool,
+}
+
+/// What tells that a file was written: its length, its place on the disk and when it was written.
+type FileState = Option<(u64, u64, i64, i64)>;
+
+fn look_at(config: &Config) -> Vec<FileState> {
+    use std::os::unix::fs::MetadataExt as _;
+    let communities = config.community.iter().flat_map(|one| {
+        [Some(&one.anchors), Some(&one.certificate), Some(&one.key), one.intermediates.as_ref()]
+    });
+    [Some(&config.listen.certificate), Some(&config.listen.key)]
+        .into_iter()
+        .chain(communities)
+        .flatten()
+        .map(|path| {
+            let data = std::fs::metadata(path).ok()?;
+            Some((data.len(), data.ino(), data.mtime(), data.mtime_nsec()))
+        })
+        .collect()
+}
+
+impl Reloader {
+    /// For a house that was opened from this configuration.
+    pub fn new(path: &Path, config: Config, knobs: Knobs, system: System) -> Self {
+        let files = look_at(&config);
+        let state = Mutex::new(State { config, files, spoken: false });
+        Self { path: path.to_path_buf(), knobs, system, state }
+    }
+
+    /// Reads the configuration again and takes all of it, or nothing.
+    pub async fn reload(&self) -> Result<(), ServeError> {
+        let mut state = self.state.lock().await;
+        // Looked at before they are read: a change in between is seen by the next look.
+        let config = Config::read(&self.path)?;
+        let files = look_at(&config);
+        let material = gather(&config).map_err(|problems| config.faulty(problems))?;
+        let named = state.config.needs_restart(&config);
+        if !named.is_empty() {
+            return Err(ServeError::NeedsRestart(named));
+        }
+        self.take(material, "reloaded").await?;
+        *state = State { config, files, spoken: false };
+        drop(state);
+        tracing::info!("the configuration was read again and is in force");
+        Ok(())
+    }
+
+    /// Takes up certificates and keys that were renewed, under the configuration in force.
+    pub async fn look(&self) {
+        let mut state = self.state.lock().await;
+        let files = look_at(&state.config);
+        if files == state.files && !state.spoken {
+            return;
+        }
+        let again = files == state.files;
+        state.files = files;
+        let taken = match gather(&state.config) {
+            Ok(material) => self.take(material, "certificates-renewed").await,
+            Err(problems) => Err(state.config.faulty(problems).into()),
+        };
+        match taken {
+            Ok(()) => {
+                state.spoken = false;
+                tracing::info!("renewed certificates are in force");
+            }
+            // Certificate and key are often written one after the other: the next look may be better.
+            Err(error) => {
+                if !again {
+                    tracing::error!(
+                        "renewed certificates are not usable, the old ones stay: {error}"
+                    );
+                }
+                state.spoken = true;
+            }
+        }
+    }
+
+    /// Speaks of certificates that end soon.
+    pub async fn dates(&self) {
+        let state = self.state.lock().await;
+        if let Ok(material) = gather(&state.config) {
+            warn_of_dates(&material, self.system.clock.now());
+        }
+    }
+
+    async fn take(&self, material: Material, why: &'static str) -> Result<(), ServeError> {
+        warn_of_dates(&material, self.system.clock.now());
+        let Material { communities, tls, ceilings, .. } = material;
+        Ok(self.knobs.turn(communities, tls, ceilings, why).await?)
+    }
+}
+
+/// Certificates of this server that are not valid, or not for long: (which, what).
+pub(crate) fn dates(material: &Material, now: Timestamp) -> Vec<(String, bool, String)> {
+    let tls = material.tls_chain.first().map(|leaf| ("the TLS certificate".to_owned(), leaf));
+    let communities = material.communities.iter().flat_map(|one| {
+        let uri = &one.community.uri;
+        let anchors =
+            one.community.anchors.iter().map(move |anchor| (format!("a root of {uri}"), anchor));
+        anchors.chain([(format!("the certificate for {uri}"), one.identity.leaf())])
+    });
+    tls.into_iter().chain(communities).filter_map(|(which, one)| spoken(which, one, now)).collect()
+}
+
+fn spoken(which: String, one: &Certificate, now: Timestamp) -> Option<(String, bool, String)> {
+    let end = one.not_after().to_rfc3339();
+    if now < one.not_before() {
+        let what = format!("is valid only from {}", one.not_before().to_rfc3339());
+        return Some((which, true, what));
+    }
+    if !one.is_valid_at(now) {
+        return Some((which, true, format!("ended on {end}")));
+    }
+    let days = one.not_after().since(now).as_secs() / 86_400;
+    (now.plus(SOON) > one.not_after())
+        .then(|| (which, false, format!("ends on {end}, in {days} days")))
+}
+
+fn warn_of_dates(material: &Material, now: Timestamp) {
+    for (which, over, what) in dates(material, now) {
+        if over {
+            tracing::error!("{which} {what}: partners refuse it; have it renewed now");
+        } else {
+            tracing::warn!("{which} {what}: have it renewed");
+        }
+    }
+}
+
+/// For the tests of this file.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_reload_names_what_needs_a_restart() {
+        let error = ServeError::NeedsRestart(vec!["upstream".into(), "limits.page_max".into()]);
+        assert!(error.to_string().ends_with("nothing was changed: upstream, limits.page_max"));
+    }
+}
