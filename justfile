@@ -35,3 +35,17 @@ deny:
 # Regenerates the committed FHIR tables from the official definitions.
 tables DATA="../shared/data":
     cargo run -p xtask -- tables --data {{DATA}}
+
+# Fuzz targets, each for so many seconds (300: five minutes each). Needs a C++ compiler.
+fuzz SECONDS="300":
+    bash fuzz/run {{SECONDS}}
+
+# Ward against nginx on this machine, about five minutes; the tables of BENCHMARKS.md. Installs nginx if it is missing.
+bench *ARGS:
+    command -v nginx >/dev/null || (apt-get update -qq && apt-get install -y --no-install-recommends nginx)
+    cargo run --release -p ward-bench --bin ward-bench -- {{ARGS}}
+
+# Instruction counts of the pure hot functions, under valgrind.
+bench-instructions:
+    command -v valgrind >/dev/null || (apt-get update -qq && apt-get install -y --no-install-recommends valgrind)
+    bash bench/instructions
