@@ -10,6 +10,7 @@
 pub mod disk;
 pub mod fhir_view;
 pub mod format;
+pub mod history;
 pub mod leaf;
 pub mod log;
 pub mod note;
@@ -25,6 +26,7 @@ pub mod verify;
 mod writer;
 
 pub use disk::{Disk, RealDisk};
+pub use history::LogHistory;
 pub use leaf::Leaf;
 pub use log::{Log, LogOptions, origin_of};
 pub use note::{Checkpoint, VerifierKey};

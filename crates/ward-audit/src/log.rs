@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, oneshot};
 use ward_core::crypto::SigningKey;
 use ward_core::{
     BoxFuture, Bus, Clock, Event, EventSink, KeyPurpose, KeyVault, Limits, NodeId, Outbox,
-    OutboxRow, OutboxSeq, Receipt, Rng, SinkError,
+    OutboxRow, OutboxSeq, Receipt, Rng, SinkError, Timestamp,
 };
 
 use crate::disk::Disk;
@@ -16,7 +16,7 @@ use crate::leaf::{Entry, seal, shortened};
 use crate::note::VerifierKey;
 use crate::queue::{LogStats, Shared};
 use crate::tiles::Tiles;
-use crate::verify::{Checked, check};
+use crate::verify::{Checked, TIME_BLOCK, check};
 use crate::writer::{Tuning, Writer, rebuild_tiles, recover};
 use crate::{LogError, Reader, disk_error};
 
@@ -58,6 +58,8 @@ pub struct Log {
     rng: Arc<dyn Rng>,
     key: VerifierKey,
     drain_rows: usize,
+    /// See [`Checked::times`].
+    times: Vec<Timestamp>,
     outbox: Mutex<Attached>,
     /// Whether the outbox may hold rows that no caller waits for any more.
     behind: AtomicBool,
@@ -93,6 +95,7 @@ impl Log {
         };
         let size = found.as_ref().map_or(0, |checked| checked.report.size);
         let outbox_high = found.as_ref().map_or(0, |checked| checked.outbox_high);
+        let times = found.as_ref().map_or_else(Vec::new, |checked| checked.times.clone());
         let shared = Arc::new(Shared::new(limits.log_queue, size, outbox_high));
         let mut writer = Writer {
             disk: Arc::clone(&disk),
@@ -133,6 +136,7 @@ impl Log {
             clock,
             rng,
             key,
+            times,
             drain_rows: limits.log_queue.clamp(1, DRAIN_ROWS),
             outbox: Mutex::default(),
             behind: AtomicBool::new(false),
@@ -186,6 +190,26 @@ impl Log {
     /// Reads what is on disk now, bodies included. Blocks.
     pub fn reader(&self) -> Result<Reader, LogError> {
         Reader::open(Arc::clone(&self.disk), Some(Arc::clone(&self.vault)))
+    }
+
+    /// The first entry such that all before it are older than `since`, also where the clock was set back: what
+    /// counts is the latest time up to an entry. Reads at most a block of leaves, and those written since the log
+    /// was opened. Blocks.
+    pub(crate) fn first_since(&self, since: Timestamp) -> Result<u64, LogError> {
+        let whole = self.times.partition_point(|latest| *latest < since);
+        let from = (whole as u64).saturating_mul(TIME_BLOCK);
+        let size = self.size();
+        if from >= size {
+            return Ok(size);
+        }
+        let reader = self.reader()?;
+        for leaf in reader.leaves(from..size) {
+            let (index, leaf) = leaf?;
+            if leaf.at >= since {
+                return Ok(index);
+            }
+        }
+        Ok(size)
     }
 
     /// Commits what waits, signs a last checkpoint, stops writing and gives the directory free.

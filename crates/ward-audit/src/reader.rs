@@ -165,10 +165,24 @@ impl Reader {
 
     /// One event in full, as subscribers of the bus saw it.
     pub async fn event(&self, index: u64) -> Result<Recorded, BodyError> {
-        let leaf = self.leaf(index)?;
-        let sealed = self.with_frame(index, |frame| frame.sealed.to_vec())?;
-        let (day, id) = key_of(&sealed)
-            .filter(|_| hex(&sha256(&[&sealed])) == leaf.sealed)
+        let (leaf, sealed) = self.sealed(index)?;
+        Ok(Recorded { index, event: leaf.event(self.unseal(index, &leaf, &sealed).await?) })
+    }
+
+    /// One entry as it lies there.
+    pub(crate) fn sealed(&self, index: u64) -> Result<(Leaf, Vec<u8>), LogError> {
+        Ok((self.leaf(index)?, self.with_frame(index, |frame| frame.sealed.to_vec())?))
+    }
+
+    /// Opens the body of an entry.
+    pub(crate) async fn unseal(
+        &self,
+        index: u64,
+        leaf: &Leaf,
+        sealed: &[u8],
+    ) -> Result<EventBody, BodyError> {
+        let (day, id) = key_of(sealed)
+            .filter(|_| hex(&sha256(&[sealed])) == leaf.sealed)
             .ok_or(BodyError::Altered(index))?;
         let vault = self.vault.as_ref().ok_or(BodyError::NoKeys)?;
         let key = match vault.by_id(&leaf.tenant, KeyPurpose::LogBody(day), id).await {
@@ -176,8 +190,7 @@ impl Reader {
             Err(VaultError::Destroyed) => return Err(BodyError::Destroyed),
             Err(error) => return Err(BodyError::Vault(error)),
         };
-        let body = open(&leaf, &sealed, &key).ok_or(BodyError::Altered(index))?;
-        Ok(Recorded { index, event: leaf.event(body) })
+        open(leaf, sealed, &key).ok_or(BodyError::Altered(index))
     }
 
     fn within(&self, index: u64, size: u64) -> Result<(), LogError> {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use ward_core::Timestamp;
 use ward_core::crypto::{SigningKey, hex, sha256};
 
 use crate::disk::Disk;
@@ -117,12 +118,17 @@ pub fn verify(
     }
 }
 
+/// Entries for which one time is kept.
+pub(crate) const TIME_BLOCK: u64 = 1024;
+
 /// What a check found, all that a writer needs to go on.
 pub(crate) struct Checked {
     pub(crate) report: Report,
     pub(crate) walked: Walked,
     pub(crate) tiles: Tiles,
     pub(crate) outbox_high: u64,
+    /// For each whole block of [`TIME_BLOCK`] entries the latest time up to its end.
+    pub(crate) times: Vec<Timestamp>,
     /// Well-formed octets of the history, and all of them.
     pub(crate) history: (u64, u64),
     /// The newest signed note, with its size.
@@ -240,6 +246,7 @@ pub(crate) fn check(
             outbox_high: pass.outbox_high,
         },
         outbox_high: pass.outbox_high,
+        times: pass.times,
         tiles_missing: pass.state.missing,
         altered_tile: pass.state.altered,
         tiles: pass.tiles,
@@ -257,6 +264,8 @@ struct Pass<'a> {
     tiles: Tiles,
     state: TileState,
     outbox_high: u64,
+    times: Vec<Timestamp>,
+    latest: Timestamp,
     /// The tree at the last checkpoint that fitted, and the leaf hashes after it.
     good: Tree,
     since: Vec<Hash>,
@@ -276,6 +285,8 @@ impl<'a> Pass<'a> {
             tiles: Tiles::default(),
             state: TileState::default(),
             outbox_high: 0,
+            times: Vec::new(),
+            latest: Timestamp::from_millis(i64::MIN),
             good: Tree::default(),
             since: Vec::new(),
         }
@@ -293,6 +304,10 @@ impl<'a> Pass<'a> {
             self.unsigned(frame, &leaf)?;
         }
         self.outbox_high = self.outbox_high.max(leaf.outbox.unwrap_or(0));
+        self.latest = self.latest.max(leaf.at);
+        if (index + 1).is_multiple_of(TIME_BLOCK) {
+            self.times.push(self.latest);
+        }
         let mut full = Vec::new();
         self.tiles.push(bytes, |path, want| full.push((path, want)));
         for (path, want) in full {

@@ -22,7 +22,7 @@ pub use event::{
     Actor, Event, EventBody, EventKind, EventSink, Outbox, OutboxRow, OutboxSeq, Outcome, Receipt,
     Recorded, Released, SinkError, Transfer, Window, WindowStep,
 };
-pub use follow::{Follower, History};
+pub use follow::{Batch, Follower, History, Wants};
 pub use id::{
     ApprovalId, ClientId, ClientUri, CommunityUri, CorrelationId, FhirVersion, GrantId, IdError,
     IncidentId, NodeId, OperatorId, OperatorName, OrganizationUri, PatientId, TenantId, Thumbprint,

@@ -83,7 +83,8 @@ impl Responder {
         bus: &dyn Bus,
         history: Arc<dyn History>,
     ) -> Result<Follower, String> {
-        Follower::start(bus, history, self.clock.now().minus(LOOK_BACK)).await
+        let since = self.clock.now().minus(LOOK_BACK);
+        Follower::start_for(bus, history, since, |kind| kind == EventKind::Finding).await
     }
 
     /// Runs until the bus closes.

@@ -120,9 +120,9 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use ward_core::{
-        BoxFuture, ClientId, CorrelationId, Event, Lagged, ManualClock, Message, OutboxSeq,
+        Batch, BoxFuture, ClientId, CorrelationId, Event, Lagged, ManualClock, Message, OutboxSeq,
         PatientId, Purpose, Receipt, Recorded, Released, SeededRng, SinkError, Subscription,
-        TenantId, Timestamp, Transfer,
+        TenantId, Timestamp, Transfer, Wants,
     };
 
     use super::*;
@@ -153,8 +153,12 @@ mod tests {
     struct Quiet;
 
     impl History for Quiet {
-        fn since(&self, _: Timestamp) -> BoxFuture<'_, Result<Vec<Recorded>, String>> {
-            Box::pin(async { Ok(vec![]) })
+        fn first_since(&self, _: Timestamp) -> BoxFuture<'_, Result<u64, String>> {
+            Box::pin(async { Ok(0) })
+        }
+
+        fn read(&self, from: u64, _: usize, _: Wants) -> BoxFuture<'_, Result<Batch, String>> {
+            Box::pin(async move { Ok(Batch { events: vec![], next: from }) })
         }
     }
 

@@ -12,11 +12,11 @@ use hyper::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use ward_admin::{Admin, Deps};
-use ward_audit::{Log, LogError, LogOptions, RealDisk, origin_of};
+use ward_audit::{Log, LogError, LogHistory, LogOptions, RealDisk, origin_of};
 use ward_core::crypto::SigningKey;
 use ward_core::{
     BoxFuture, Bus, Clock, CorrelationId, Event, EventKind, EventSink, History, KeyVault, Limits,
-    NodeId, Recorded, Rng, Secret, SystemClock, SystemRng, TenantId, Timestamp,
+    NodeId, Rng, Secret, SystemClock, SystemRng, TenantId,
 };
 use ward_fhir::ScopeSet;
 use ward_gateway::{Gateway, GatewayConfig, GatewayDeps};
@@ -332,7 +332,7 @@ impl House {
         sink.record(vec![started]).await?;
         backup::record_restored(paths, &log, &config.tenant, system).await?;
 
-        let history: Arc<dyn History> = Arc::new(LogHistory(log.clone()));
+        let history: Arc<dyn History> = Arc::new(LogHistory::new(log.clone()));
         let detector = Detector::new(config.ceilings, limits.watch_clients);
         let knobs = Knobs {
             issuer: issuer.clone(),
@@ -414,34 +414,6 @@ impl Handler for Front {
             } else {
                 self.gateway.handle(request, peer).await
             }
-        })
-    }
-}
-
-/// The log, read back for detection and response.
-struct LogHistory(Arc<Log>);
-
-impl History for LogHistory {
-    fn since(&self, since: Timestamp) -> BoxFuture<'_, Result<Vec<Recorded>, String>> {
-        Box::pin(async move {
-            let reader = self.0.reader().map_err(|e| e.to_string())?;
-            let mut first = reader.size();
-            while first > 0 {
-                let leaf = reader.leaf(first - 1).map_err(|e| e.to_string())?;
-                if leaf.at < since {
-                    break;
-                }
-                first -= 1;
-            }
-            let mut past = Vec::new();
-            for index in first..reader.size() {
-                match reader.event(index).await {
-                    Ok(recorded) => past.push(recorded),
-                    Err(ward_audit::BodyError::Vault(_)) => {}
-                    Err(error) => return Err(error.to_string()),
-                }
-            }
-            Ok(past)
         })
     }
 }

@@ -27,6 +27,8 @@ async fn killed(house: &House) -> (MemoryDisk, String) {
     (disk.crash(Survival::Everything), log.verifier_key())
 }
 
+type Forge = fn(&mut Leaf, &mut Frame<'_>);
+
 fn parts(bytes: &[u8], index: usize) -> (Leaf, Vec<u8>) {
     let frame = frames(bytes).nth(index).unwrap();
     (Leaf::parse(frame.leaf).unwrap(), frame.sealed.to_vec())
@@ -39,7 +41,6 @@ async fn frames_that_somebody_else_wrote_are_refused_and_left_as_they_are() {
     let path = segment_path(0);
     let good = disk.files()[&path].clone();
     let own = signing_key();
-    type Forge = fn(&mut Leaf, &mut Frame<'_>);
     let cases: [(&str, usize, bool, Forge); 5] = [
         ("an access made a finding", 2, false, |leaf, _| {
             leaf.kind = ward_core::EventKind::Finding;

@@ -4,12 +4,13 @@ mod crash;
 mod disk;
 mod flow;
 mod forged;
+mod history;
 mod outbox;
 mod prefix;
 mod tamper;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,16 +35,26 @@ pub(crate) const EAGER: Tuning = Tuning { segment_bytes: 12_000, checkpoint_ever
 pub(crate) struct Vault {
     destroyed: Mutex<HashSet<String>>,
     made: Mutex<HashMap<String, u32>>,
+    /// Other keys than those that were used before.
+    pub(crate) swapped: AtomicBool,
+    /// It cannot be reached.
+    pub(crate) down: AtomicBool,
+    pub(crate) asked: AtomicUsize,
 }
 
 impl Vault {
     fn key(&self, tenant: &TenantId, purpose: KeyPurpose, id: u32) -> Result<DataKey, VaultError> {
         let name = format!("{tenant}/{purpose}");
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.down.load(Ordering::SeqCst) {
+            return Err(VaultError::Unavailable("down".into()));
+        }
+        let salt = u8::from(!self.swapped.load(Ordering::SeqCst));
         if self.destroyed.lock().unwrap().contains(&name) {
             return Err(VaultError::Destroyed);
         }
         self.made.lock().unwrap().insert(name.clone(), id);
-        Ok(DataKey { id: KeyId(id), key: Secret::new(sha256(&[name.as_bytes(), &[1]])) })
+        Ok(DataKey { id: KeyId(id), key: Secret::new(sha256(&[name.as_bytes(), &[salt]])) })
     }
 }
 
@@ -108,7 +119,7 @@ pub(crate) struct Store {
     changes: Mutex<Vec<Event>>,
     rows: Mutex<Vec<OutboxRow>>,
     pub(crate) forgets_to_drain: AtomicBool,
-    pub(crate) reads: std::sync::atomic::AtomicUsize,
+    pub(crate) reads: AtomicUsize,
 }
 
 impl Store {
