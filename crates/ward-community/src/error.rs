@@ -13,6 +13,14 @@ pub enum CommunityError {
     /// The request would make a certificate that members refuse; nothing was issued.
     #[error("not issued: {0}")]
     Lint(Finding),
+    /// Another holder has this URI: servers would take the new one for the old. Nothing was issued.
+    #[error(
+        "not issued: {0} belongs to another holder; if that one gave it up, first revoke its last certificate as affiliation-changed or cessation-of-operation"
+    )]
+    UriTaken(String),
+    /// The holder has a certificate with this URI, and did not ask for a renewal. Nothing was issued.
+    #[error("not issued: this holder has a certificate for {0} already; ask for a renewal")]
+    UriHeld(String),
     /// There is a community in this directory already.
     #[error("{0} holds a community already; open it, or use another directory")]
     Exists(PathBuf),

@@ -45,6 +45,9 @@ pub struct CertificateRequest {
     pub key: KeySpec,
     /// How long it is good: an hour to 398 days.
     pub life: Duration,
+    /// Whether its URIs may be ones that this holder has already: to replace a certificate. Never ones that
+    /// another holder has.
+    pub renewal: bool,
 }
 
 impl CertificateRequest {
@@ -56,6 +59,7 @@ impl CertificateRequest {
             san_uris: vec![fhir_base.into()],
             key: KeySpec::Rsa2048,
             life: DEFAULT_LIFE,
+            renewal: false,
         }
     }
 
@@ -67,7 +71,14 @@ impl CertificateRequest {
             san_uris: vec![client_uri.into()],
             key: KeySpec::P256,
             life: DEFAULT_LIFE,
+            renewal: false,
         }
+    }
+
+    /// The same, as a renewal: its URIs may be ones that this holder has already.
+    #[must_use]
+    pub fn renewal(self) -> Self {
+        Self { renewal: true, ..self }
     }
 
     pub(crate) fn check(&self) -> Result<(), Finding> {

@@ -269,7 +269,8 @@ impl Operator {
         self.register.lock().await.members.clone()
     }
 
-    /// Issues a certificate with a new key.
+    /// Issues a certificate with a new key. Refuses a URI that another holder has, and one that this holder
+    /// has unless the request is a renewal.
     pub async fn issue(&self, request: &CertificateRequest) -> Result<Issued, CommunityError> {
         request.check().map_err(CommunityError::Lint)?;
         let spec = request.key;
@@ -279,6 +280,7 @@ impl Operator {
             .map_err(|_| CommunityError::Interrupted)??;
         let mut register = self.register.lock().await;
         self.log(&mut register).await?;
+        register.check_uris(request, self.deps.clock.now())?;
         if register.members.len() >= MAX_MEMBERS {
             return Err(CommunityError::Full(MAX_MEMBERS));
         }

@@ -2,10 +2,12 @@
 //! still wait for the log. One JSON file, replaced whole, so that state and waiting events change
 //! together (rule 4).
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use ward_core::{CommunityUri, Event, TenantId, Timestamp};
 
-use crate::{Authority, KeySpec, Profile};
+use crate::{Authority, CertificateRequest, CommunityError, KeySpec, Profile};
 
 /// Why a certificate is revoked (RFC 5280 §5.3.1). There is no hold: once revoked is for good
 /// (amendment PKI-04).
@@ -124,7 +126,53 @@ pub(crate) const MAX_UNLOGGED: usize = 1_000;
 /// Bytes of the file.
 pub(crate) const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
+impl Member {
+    /// Whether its holder gave it up: it is revoked for a reason that says so.
+    fn is_given_up(&self) -> bool {
+        self.revoked.is_some_and(|revoked| {
+            matches!(revoked.reason, Reason::AffiliationChanged | Reason::CessationOfOperation)
+        })
+    }
+
+    fn is_dead(&self, now: Timestamp) -> bool {
+        self.revoked.is_some() || self.not_after < now
+    }
+}
+
+/// URIs that people and programs could take for one: compared without case and a last slash.
+fn look_alike(one: &str, two: &str) -> bool {
+    one.trim_end_matches('/').eq_ignore_ascii_case(two.trim_end_matches('/'))
+}
+
 impl Register {
+    /// Refuses URIs that another holder has, and those of the same holder unless it asks for a renewal: a URI is
+    /// who a member is (PKI-12, REG-06).
+    pub(crate) fn check_uris(
+        &self,
+        request: &CertificateRequest,
+        now: Timestamp,
+    ) -> Result<(), CommunityError> {
+        for uri in &request.san_uris {
+            let bears = |member: &&Member| member.san_uris.iter().any(|has| look_alike(has, uri));
+            let holders: BTreeSet<&str> =
+                self.members.iter().filter(bears).map(|member| member.name.as_str()).collect();
+            for holder in holders {
+                let theirs = || self.members.iter().filter(bears).filter(|one| one.name == holder);
+                // A lost key, a withdrawn privilege or the end of its life free no URI: who got it next would be
+                // taken for the holder by servers that know the holder by it.
+                let free = theirs().next_back().is_some_and(Member::is_given_up)
+                    && theirs().all(|one| one.is_dead(now));
+                match (free, holder == request.name) {
+                    (true, _) => {}
+                    (false, false) => return Err(CommunityError::UriTaken(uri.clone())),
+                    (false, true) if request.renewal => {}
+                    (false, true) => return Err(CommunityError::UriHeld(uri.clone())),
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) const fn last_list(&mut self, authority: Authority) -> &mut LastList {
         match authority {
             Authority::Root => &mut self.root_list,

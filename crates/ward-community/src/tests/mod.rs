@@ -140,9 +140,8 @@ async fn members_validate_until_they_are_revoked() {
             operator.issue(&CertificateRequest::server("Hospital", fhir_base)).await.unwrap();
         let mut members = vec![];
         for key in [KeySpec::P256, KeySpec::P384, KeySpec::Rsa2048] {
-            members.push(
-                operator.issue(&CertificateRequest { key, ..client("partner") }).await.unwrap(),
-            );
+            let request = CertificateRequest { key, ..client("partner").renewal() };
+            members.push(operator.issue(&request).await.unwrap());
         }
         let leaf = Certificate::from_der(&server.chain[0]).unwrap();
         assert_eq!(leaf.san_uris(), [fhir_base]);
@@ -311,6 +310,57 @@ async fn authorities_must_not_be_rsa_and_bad_requests_change_nothing() {
     };
     let refused = Operator::create(lab.dir.join("rsa"), config, lab.deps()).await;
     assert!(matches!(refused, Err(CommunityError::Lint(Finding::Key))));
+}
+
+#[tokio::test]
+async fn a_uri_stays_with_its_holder() {
+    let lab = Lab::new();
+    let operator = lab.create(KeySpec::P256, BASE).await;
+    let uri = "https://partner.example/udap";
+    let partner = CertificateRequest::client("Partner", uri);
+    let first = operator.issue(&partner).await.unwrap();
+    let events = lab.sink.actions().len();
+    // The attacker is a member too, and asks for the partner's URI: servers would take it for the partner.
+    let asks = |uris: &[&str]| CertificateRequest {
+        san_uris: uris.iter().map(ToString::to_string).collect(),
+        ..CertificateRequest::client("Mallory", "")
+    };
+    for uris in [
+        &[uri][..],
+        &["https://mallory.example/", uri],
+        &["https://PARTNER.example/udap"],
+        &["https://partner.example/udap/"],
+    ] {
+        for request in [asks(uris), asks(uris).renewal()] {
+            let refused = operator.issue(&request).await;
+            assert!(matches!(refused, Err(CommunityError::UriTaken(_))), "{uris:?}: {refused:?}");
+        }
+    }
+    let server = CertificateRequest::server("Mallory", uri);
+    assert!(matches!(operator.issue(&server).await, Err(CommunityError::UriTaken(_))));
+    // The holder itself must say that it wants another.
+    let again = operator.issue(&partner).await;
+    assert!(matches!(again, Err(CommunityError::UriHeld(held)) if held == uri));
+    assert_eq!(operator.members().await.len(), 1);
+    assert_eq!(lab.sink.actions().len(), events, "an event for what was not issued");
+    let second = operator.issue(&partner.clone().renewal()).await.unwrap();
+    assert_eq!(lab.check(&operator, &second), Ok(()));
+
+    // Neither a lost key nor the end of its life makes the URI free, nor a restart.
+    operator.revoke(&first.thumbprint, Reason::KeyCompromise).await.unwrap();
+    lab.clock.advance(Duration::from_hours(400 * 24));
+    drop(operator);
+    let operator = lab.open().await.unwrap();
+    assert!(matches!(operator.issue(&asks(&[uri])).await, Err(CommunityError::UriTaken(_))));
+    // When the holder gives up the last, and no other is good, it is; and the new holder's from then on.
+    let third = operator.issue(&partner.clone().renewal()).await.unwrap();
+    let fourth = operator.issue(&partner.clone().renewal()).await.unwrap();
+    operator.revoke(&fourth.thumbprint, Reason::CessationOfOperation).await.unwrap();
+    assert!(matches!(operator.issue(&asks(&[uri])).await, Err(CommunityError::UriTaken(_))));
+    operator.revoke(&third.thumbprint, Reason::Superseded).await.unwrap();
+    operator.issue(&asks(&[uri])).await.unwrap();
+    let back = operator.issue(&partner.renewal()).await;
+    assert!(matches!(back, Err(CommunityError::UriTaken(_))), "{back:?}");
 }
 
 #[tokio::test]

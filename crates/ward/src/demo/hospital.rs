@@ -122,7 +122,7 @@ impl Hospital {
         let tenant = TenantId::default_tenant();
         let fhir_base = format!("{origin}/{tenant}/fhir");
         let server = operator
-            .issue(&CertificateRequest::server("Sample Hospital", fhir_base.as_str()))
+            .issue(&CertificateRequest::server("Sample Hospital", fhir_base.as_str()).renewal())
             .await
             .map_err(doing("issuing the hospital's certificate"))?;
         let identity = server.identity().map_err(doing("loading the hospital's certificate"))?;

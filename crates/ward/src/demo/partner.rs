@@ -68,7 +68,8 @@ impl Partner {
         let issued = match self.kept(name)? {
             Some(identity) if keep => identity,
             _ => {
-                let request = CertificateRequest::client("Partner", uri);
+                // On a kept directory the partner has one for this URI, and replaces it.
+                let request = CertificateRequest::client("Partner", uri).renewal();
                 let issued = self
                     .operator
                     .issue(&request)
@@ -108,7 +109,7 @@ impl Partner {
         }
         let issued = self
             .operator
-            .issue(&CertificateRequest::client("Partner", uri))
+            .issue(&CertificateRequest::client("Partner", uri).renewal())
             .await
             .map_err(doing("issuing a certificate to hand out"))?;
         let chain: String = issued.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
