@@ -7,31 +7,19 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use der::asn1::{AnyRef, ObjectIdentifier, UintRef};
-use der::{Decode as _, Encode as _, Reader as _, SliceReader, TagNumber};
+use der::asn1::{AnyRef, UintRef};
+use der::{Decode as _, Encode as _, Reader as _, SliceReader};
 use rustls_pki_types::alg_id;
 use ward_core::{Thumbprint, Timestamp, crypto};
-use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
-use x509_cert::ext::pkix::{
-    AuthorityInfoAccessSyntax, BasicConstraints, CertificatePolicies, CrlDistributionPoints,
-    KeyUsage,
-};
+use x509_cert::ext::pkix::KeyUsage;
 
 use crate::PathError;
 use crate::asn1::Signed;
+use crate::extensions::Extensions;
 
-const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
-const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
-const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
-const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
-const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
-const AUTHORITY_INFO_ACCESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1");
-const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
 /// anyPolicy (RFC 5280 §4.2.1.4).
 const ANY_POLICY: &str = "2.5.29.32.0";
 
-/// URLs of one kind that are read from one certificate; further ones are ignored.
-const MAX_URLS: usize = 8;
 /// Verdicts on signers that one certificate remembers.
 const MAX_SIGNERS: usize = 16;
 
@@ -83,21 +71,6 @@ struct Parts {
     signers: Mutex<Vec<(Thumbprint, Result<(), PathError>)>>,
 }
 
-#[derive(Default)]
-struct Extensions {
-    san_uris: Vec<String>,
-    /// A SAN URI that is not visible ASCII, or a SAN that does not decode (X41).
-    san_malformed: bool,
-    /// Another known extension that does not decode.
-    malformed: bool,
-    key_usage: Option<KeyUsage>,
-    is_ca: bool,
-    path_length: Option<u8>,
-    crl_urls: Vec<String>,
-    ca_issuer_urls: Vec<String>,
-    policies: Vec<String>,
-}
-
 impl Certificate {
     /// Parses the DER of exactly one certificate.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
@@ -128,7 +101,7 @@ impl Certificate {
             strong_exponent,
             key_algorithm,
             key_bits,
-            extensions: extensions(tbs.extensions().map_or(&[], Vec::as_slice))?,
+            extensions: Extensions::read(tbs.extensions().map_or(&[], Vec::as_slice))?,
             signers: Mutex::default(),
         })))
     }
@@ -353,104 +326,4 @@ fn rsa(key: &[u8]) -> Option<(KeyKind, bool)> {
     // Leading zeros are gone: three octets are at least 65536, and odd ones at least 65537.
     let large = exponent.len() >= 3;
     Some((KeyKind::Rsa { bits }, odd && large))
-}
-
-fn extensions(list: &[x509_cert::ext::Extension]) -> Result<Extensions, CertificateError> {
-    let mut found = Extensions::default();
-    for (at, extension) in list.iter().enumerate() {
-        if list.iter().skip(at + 1).any(|later| later.extn_id == extension.extn_id) {
-            return Err(CertificateError::DuplicateExtension);
-        }
-        let value = extension.extn_value.as_bytes();
-        let outcome = match extension.extn_id {
-            SUBJECT_ALT_NAME => {
-                match san_uris(value) {
-                    Some(uris) => found.san_uris = uris,
-                    None => found.san_malformed = true,
-                }
-                Ok(())
-            }
-            KEY_USAGE => KeyUsage::from_der(value).map(|usage| found.key_usage = Some(usage)),
-            BASIC_CONSTRAINTS => BasicConstraints::from_der(value).map(|constraints| {
-                found.is_ca = constraints.ca;
-                found.path_length = constraints.path_len_constraint;
-            }),
-            CRL_DISTRIBUTION_POINTS => CrlDistributionPoints::from_der(value)
-                .map(|points| found.crl_urls = crl_urls(&points)),
-            CERTIFICATE_POLICIES => CertificatePolicies::from_der(value).map(|policies| {
-                // SIZE (1..MAX): an empty list is not "no list".
-                found.malformed |= policies.0.is_empty();
-                found.policies =
-                    policies.0.iter().map(|one| one.policy_identifier.to_string()).collect();
-            }),
-            AUTHORITY_INFO_ACCESS => AuthorityInfoAccessSyntax::from_der(value).map(|access| {
-                found.ca_issuer_urls = access
-                    .0
-                    .iter()
-                    .filter(|one| one.access_method == CA_ISSUERS)
-                    .filter_map(|one| fetchable(&one.access_location))
-                    .take(MAX_URLS)
-                    .collect();
-            }),
-            _ => Ok(()),
-        };
-        found.malformed |= outcome.is_err();
-    }
-    Ok(found)
-}
-
-/// The URI entries of a SAN. Read tag by tag so that entries of kinds that nobody here needs cannot
-/// make the rest unreadable. `None`: not DER, empty, or a URI outside visible ASCII (X41).
-fn san_uris(value: &[u8]) -> Option<Vec<String>> {
-    let mut reader = SliceReader::new(value).ok()?;
-    let entries = reader
-        .sequence(|inner| {
-            let mut entries = Vec::new();
-            while !inner.is_finished() {
-                entries.push(AnyRef::from_der(inner.tlv_bytes()?)?);
-            }
-            der::Result::Ok(entries)
-        })
-        .ok()?;
-    reader.finish().ok()?;
-    if entries.is_empty() {
-        return None;
-    }
-    let uri = der::Tag::ContextSpecific { constructed: false, number: TagNumber(6) };
-    entries
-        .iter()
-        .filter(|entry| der::Tagged::tag(*entry) == uri)
-        .map(|entry| {
-            let text = std::str::from_utf8(entry.value()).ok()?;
-            let visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-            visible.then(|| text.to_owned())
-        })
-        .collect()
-}
-
-/// URLs of points that stand for complete lists of the certificate's own issuer (X18).
-fn crl_urls(points: &CrlDistributionPoints) -> Vec<String> {
-    points
-        .0
-        .iter()
-        .filter(|point| point.crl_issuer.is_none() && point.reasons.is_none())
-        .filter_map(|point| match &point.distribution_point {
-            Some(DistributionPointName::FullName(names)) => Some(names),
-            _ => None,
-        })
-        .flatten()
-        .filter_map(fetchable)
-        .take(MAX_URLS)
-        .collect()
-}
-
-/// A URL that may be fetched at all: `file:` and `ldap:` are not (X20).
-fn fetchable(name: &GeneralName) -> Option<String> {
-    match name {
-        GeneralName::UniformResourceIdentifier(uri) => Some(uri.as_str())
-            .filter(|uri| uri.starts_with("http://") || uri.starts_with("https://"))
-            .filter(|uri| uri.len() <= 1024 && uri.bytes().all(|byte| byte.is_ascii_graphic()))
-            .map(str::to_owned),
-        _ => None,
-    }
 }

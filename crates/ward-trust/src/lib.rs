@@ -17,6 +17,7 @@ pub mod claims;
 pub mod community;
 pub mod crl;
 pub mod discovery;
+mod extensions;
 mod identity;
 pub mod jose;
 pub mod metadata;

@@ -1,0 +1,142 @@
+//! The extensions of a certificate that Ward reads (RFC 5280 §4.2; X18, X20, X21, X38..X42, X45).
+//!
+//! Refuses an extension that occurs twice. A known one that does not decode is remembered: whoever relies on the
+//! certificate refuses it. Critical extensions that are not known are webpki's to refuse (X32).
+
+use der::asn1::{AnyRef, ObjectIdentifier};
+use der::{Decode as _, Reader as _, SliceReader, TagNumber};
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
+use x509_cert::ext::pkix::{
+    AuthorityInfoAccessSyntax, BasicConstraints, CertificatePolicies, CrlDistributionPoints,
+    KeyUsage,
+};
+
+use crate::CertificateError;
+
+const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
+const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
+const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
+const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
+const AUTHORITY_INFO_ACCESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1");
+const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
+/// URLs of one kind that are read from one certificate; further ones are ignored.
+const MAX_URLS: usize = 8;
+
+#[derive(Default)]
+pub(crate) struct Extensions {
+    pub(crate) san_uris: Vec<String>,
+    /// A SAN URI that is not visible ASCII, or a SAN that does not decode (X41).
+    pub(crate) san_malformed: bool,
+    /// Another known extension that does not decode.
+    pub(crate) malformed: bool,
+    pub(crate) key_usage: Option<KeyUsage>,
+    pub(crate) is_ca: bool,
+    pub(crate) path_length: Option<u8>,
+    pub(crate) crl_urls: Vec<String>,
+    pub(crate) ca_issuer_urls: Vec<String>,
+    pub(crate) policies: Vec<String>,
+}
+
+impl Extensions {
+    /// Refuses an extension that occurs twice; what does not decode is remembered.
+    pub(crate) fn read(list: &[x509_cert::ext::Extension]) -> Result<Self, CertificateError> {
+        let mut found = Self::default();
+        for (at, extension) in list.iter().enumerate() {
+            if list.iter().skip(at + 1).any(|later| later.extn_id == extension.extn_id) {
+                return Err(CertificateError::DuplicateExtension);
+            }
+            let value = extension.extn_value.as_bytes();
+            let outcome = match extension.extn_id {
+                SUBJECT_ALT_NAME => {
+                    match san_uris(value) {
+                        Some(uris) => found.san_uris = uris,
+                        None => found.san_malformed = true,
+                    }
+                    Ok(())
+                }
+                KEY_USAGE => KeyUsage::from_der(value).map(|usage| found.key_usage = Some(usage)),
+                BASIC_CONSTRAINTS => BasicConstraints::from_der(value).map(|constraints| {
+                    found.is_ca = constraints.ca;
+                    found.path_length = constraints.path_len_constraint;
+                }),
+                CRL_DISTRIBUTION_POINTS => CrlDistributionPoints::from_der(value)
+                    .map(|points| found.crl_urls = crl_urls(&points)),
+                CERTIFICATE_POLICIES => CertificatePolicies::from_der(value).map(|policies| {
+                    // SIZE (1..MAX): an empty list is not "no list".
+                    found.malformed |= policies.0.is_empty();
+                    found.policies =
+                        policies.0.iter().map(|one| one.policy_identifier.to_string()).collect();
+                }),
+                AUTHORITY_INFO_ACCESS => AuthorityInfoAccessSyntax::from_der(value).map(|access| {
+                    found.ca_issuer_urls = access
+                        .0
+                        .iter()
+                        .filter(|one| one.access_method == CA_ISSUERS)
+                        .filter_map(|one| fetchable(&one.access_location))
+                        .take(MAX_URLS)
+                        .collect();
+                }),
+                _ => Ok(()),
+            };
+            found.malformed |= outcome.is_err();
+        }
+        Ok(found)
+    }
+}
+
+/// The URI entries of a SAN. Read tag by tag so that entries of kinds that nobody here needs cannot
+/// make the rest unreadable. `None`: not DER, empty, or a URI outside visible ASCII (X41).
+fn san_uris(value: &[u8]) -> Option<Vec<String>> {
+    let mut reader = SliceReader::new(value).ok()?;
+    let entries = reader
+        .sequence(|inner| {
+            let mut entries = Vec::new();
+            while !inner.is_finished() {
+                entries.push(AnyRef::from_der(inner.tlv_bytes()?)?);
+            }
+            der::Result::Ok(entries)
+        })
+        .ok()?;
+    reader.finish().ok()?;
+    if entries.is_empty() {
+        return None;
+    }
+    let uri = der::Tag::ContextSpecific { constructed: false, number: TagNumber(6) };
+    entries
+        .iter()
+        .filter(|entry| der::Tagged::tag(*entry) == uri)
+        .map(|entry| {
+            let text = std::str::from_utf8(entry.value()).ok()?;
+            let visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+            visible.then(|| text.to_owned())
+        })
+        .collect()
+}
+
+/// URLs of points that stand for complete lists of the certificate's own issuer (X18).
+fn crl_urls(points: &CrlDistributionPoints) -> Vec<String> {
+    points
+        .0
+        .iter()
+        .filter(|point| point.crl_issuer.is_none() && point.reasons.is_none())
+        .filter_map(|point| match &point.distribution_point {
+            Some(DistributionPointName::FullName(names)) => Some(names),
+            _ => None,
+        })
+        .flatten()
+        .filter_map(fetchable)
+        .take(MAX_URLS)
+        .collect()
+}
+
+/// A URL that may be fetched at all: `file:` and `ldap:` are not (X20).
+fn fetchable(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::UniformResourceIdentifier(uri) => Some(uri.as_str())
+            .filter(|uri| uri.starts_with("http://") || uri.starts_with("https://"))
+            .filter(|uri| uri.len() <= 1024 && uri.bytes().all(|byte| byte.is_ascii_graphic()))
+            .map(str::to_owned),
+        _ => None,
+    }
+}
