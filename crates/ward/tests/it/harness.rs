@@ -71,6 +71,7 @@ pub struct World {
     _dir: TempDir,
     tls_root: Vec<u8>,
     next: AtomicU64,
+    configured: Box<dyn Fn() -> HouseConfig + Send + Sync>,
 }
 
 /// An answer, byte for byte.
@@ -114,25 +115,24 @@ impl World {
         let mut community = pki.community();
         let members = vec![(community.uri.clone(), ClientUri::parse(ISS).unwrap())];
         community.purposes = vec![Purpose::Treatment, Purpose::Payment];
-        let config = HouseConfig {
-            tenant,
-            origin: origin.clone(),
-            upstream: setup.upstream.clone(),
-            communities: vec![ServedCommunity::new(community, server.identity.clone())],
+        let tls =
+            TlsReload::new(server_config(&tls_chain, &tls_key, TlsVersions::default()).unwrap());
+        let (place, upstream, ceiling) = (origin.clone(), setup.upstream.clone(), setup.ceiling);
+        let lists = pki.lists_authority();
+        let configured = Box::new(move || HouseConfig {
+            tenant: tenant.clone(),
+            origin: place.clone(),
+            upstream: upstream.clone(),
+            communities: vec![ServedCommunity::new(community.clone(), server.identity.clone())],
             scopes: ScopeSet::parse("system/*.rs system/Immunization.rs system/Observation.rs system/Patient.rs system/Practitioner.rs").0,
             ceilings: Ceilings::uniform(Ceiling {
-                patients: setup.ceiling,
+                patients: ceiling,
                 window: Duration::from_mins(1),
             }),
-            outward: Outward::plain(Egress::allowing([
-                authority(&setup.upstream),
-                pki.lists_authority(),
-            ])),
-            tls: TlsReload::new(
-                server_config(&tls_chain, &tls_key, TlsVersions::default()).unwrap(),
-            ),
-        };
-        let house = House::open(&paths, vault, config, listener, &system).await.unwrap();
+            outward: Outward::plain(Egress::allowing([authority(&upstream), lists.clone()])),
+            tls: tls.clone(),
+        });
+        let house = House::open(&paths, vault, configured(), listener, &system).await.unwrap();
         let rows = setup
             .roster
             .iter()
@@ -156,7 +156,27 @@ impl World {
             _dir: dir,
             tls_root,
             next: AtomicU64::new(0),
+            configured,
         }
+    }
+
+    /// What it was raised with.
+    pub fn config(&self) -> HouseConfig {
+        (self.configured)()
+    }
+
+    /// Ends this Ward and raises one on another data directory, at the same place; the key file comes along.
+    pub async fn move_to(self, data: &std::path::Path) -> Self {
+        let from = self.house.paths.clone();
+        self.house.close().await;
+        let paths = Paths::new(data);
+        if !paths.key_file().exists() {
+            std::fs::copy(from.key_file(), paths.key_file()).unwrap();
+        }
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+        let vault = open_or_make_vault(&paths.vault(), &paths.key_file(), &self.system).unwrap();
+        let house = House::open(&paths, vault, (self.configured)(), listener, &self.system);
+        Self { house: house.await.unwrap(), ..self }
     }
 
     pub fn words(&self, iss: &str, client: &str) -> Words {

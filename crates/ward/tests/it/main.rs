@@ -15,6 +15,7 @@
 )]
 #![expect(clippy::format_push_string, reason = "requests are written to be read")]
 
+mod backup;
 mod bad_input;
 mod client_command;
 mod command_line;
