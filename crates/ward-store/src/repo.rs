@@ -167,7 +167,8 @@ pub trait Epochs: Send + Sync {
 /// One-time values: `jti` of statements and authentication tokens (JWT-07, R38).
 pub trait Replays: Send + Sync {
     /// Claims a key until `until` (for a `jti`: `exp` plus the allowed skew). `true` if it was free;
-    /// of equal claims at the same time exactly one is. Durable before it returns.
+    /// of equal claims at the same time exactly one is. `false` too if that time is over already.
+    /// Durable before it returns.
     fn claim<'a>(&'a self, tenant: &'a TenantId, key: [u8; 32], until: Timestamp)
     -> Kept<'a, bool>;
 }

@@ -237,8 +237,10 @@ pub(crate) async fn fill(store: &Repositories, world: &World) -> Written {
     assert!(store.replays.claim(&world.tenant, claimed, until).await.unwrap());
     assert!(!store.replays.claim(&world.tenant, claimed, until).await.unwrap());
     assert!(store.replays.claim(&world.other, claimed, until).await.unwrap(), "per tenant");
-    let passed = world.now().minus(Duration::from_millis(1));
-    assert!(store.replays.claim(&world.tenant, [8; 32], passed).await.unwrap());
+    for passed in [world.now().minus(Duration::from_millis(1)), world.now()] {
+        let claim = store.replays.claim(&world.tenant, [8; 32], passed).await.unwrap();
+        assert!(!claim, "what has ended is not claimed");
+    }
     assert!(store.replays.claim(&world.tenant, [8; 32], until).await.unwrap(), "a new JWT");
 
     // Rosters: the newest import counts as a whole.

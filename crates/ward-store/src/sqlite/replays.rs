@@ -18,6 +18,10 @@ impl Replays for Store {
     ) -> Kept<'a, bool> {
         Box::pin(async move {
             let (tenant, now) = (tenant.clone(), self.clock.now());
+            // Its time is over, or was while it was being looked at: nothing can be claimed of it.
+            if until <= now {
+                return Ok(false);
+            }
             self.db
                 .change(
                     move |db| {
@@ -26,7 +30,7 @@ impl Replays for Store {
                             .prepare_cached(
                                 "INSERT INTO replays (tenant, key, until) VALUES (?, ?, ?)
                                  ON CONFLICT (tenant, key) DO UPDATE SET until = excluded.until
-                                 WHERE until < ?",
+                                 WHERE until <= ?",
                             )?
                             .execute(params![tenant.as_str(), key, millis(until), millis(now)])?;
                         db.prepare_cached(
