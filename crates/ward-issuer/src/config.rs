@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ward_core::{BoxFuture, Clock, EventSink, KeyVault, Limits, Rng, TenantId};
+use ward_core::{BoxFuture, Clock, EventSink, KeyVault, Limits, Rng, TenantId, Thumbprint};
 use ward_fhir::ScopeSet;
 use ward_net::lists::RevocationLists;
 use ward_store::Repositories;
@@ -62,6 +62,9 @@ pub trait Paths: Send + Sync {
         community: &'a Community,
         grace: Duration,
     ) -> BoxFuture<'a, Result<Chain, PathError>>;
+
+    /// After a path came out revoked: whether a list was seen that names this certificate of it.
+    fn is_listed(&self, certificate: Thumbprint) -> bool;
 }
 
 impl Paths for Arc<RevocationLists> {
@@ -73,6 +76,10 @@ impl Paths for Arc<RevocationLists> {
         grace: Duration,
     ) -> BoxFuture<'a, Result<Chain, PathError>> {
         Box::pin(self.validate(leaf, extra, community, grace))
+    }
+
+    fn is_listed(&self, certificate: Thumbprint) -> bool {
+        self.was_seen_revoked(certificate)
     }
 }
 

@@ -14,7 +14,7 @@ use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 use ward_core::{Actor, ClientId, ClientUri, Event, EventKind, Timestamp, crypto};
 use ward_fhir::ScopeSet;
-use ward_policy::{Subject, scopes_shrink};
+use ward_policy::scopes_shrink;
 use ward_store::{Expected, Registration, StoreError};
 use ward_trust::{Chain, GrantTypes, Jws, Profile, SoftwareStatement, StatementError, Verified};
 
@@ -59,14 +59,17 @@ impl Issuer {
             .and_then(|jws| jws.verify(ALGS))
             .map_err(StatementError::from)?;
         let now = self.deps.clock.now();
-        let (served, chain) = trust::community(&jws, &self.served(), &*self.deps.paths)
-            .await
-            .map_err(|error| match error {
-                TrustError::Refused(rule) => {
-                    Refusal::new(Answer::UnapprovedSoftwareStatement, rule)
-                }
-                TrustError::Unavailable(rule) => Refusal::new(Answer::Unavailable, rule),
-            })?;
+        let found = trust::community(&jws, &self.served(), &*self.deps.paths).await;
+        let (served, chain) = match found {
+            Ok(found) => found,
+            Err(TrustError::Unavailable(rule)) => {
+                return Err(Refusal::new(Answer::Unavailable, rule));
+            }
+            Err(TrustError::Refused(rule)) => {
+                self.remember_revoked(rule, &jws, exchange.correlation).await;
+                return Err(Refusal::new(Answer::UnapprovedSoftwareStatement, rule));
+            }
+        };
         let vouched = Vouched { served, chain, jws, compact };
         match self.decide(&vouched, now, exchange).await {
             Err(refusal) if refusal.answer != Answer::Unavailable => {
@@ -144,11 +147,8 @@ impl Issuer {
 
     /// A certificate that an operator revoked here stays revoked, whatever its community says.
     fn not_revoked_here(&self, vouched: &Vouched) -> Result<(), Refusal> {
-        for certificate in &vouched.chain.certificates {
-            let subject = Subject::Certificate(certificate.thumbprint());
-            if self.deps.repositories.epochs.current(&self.tenant, &subject) > 0 {
-                return Err(Refusal::new(Answer::UnapprovedSoftwareStatement, "X10"));
-            }
+        if self.revoked_here(&vouched.chain) {
+            return Err(Refusal::new(Answer::UnapprovedSoftwareStatement, "X10"));
         }
         Ok(())
     }

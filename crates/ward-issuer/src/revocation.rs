@@ -6,13 +6,16 @@
 //! cancelled.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-use ward_core::{ClientId, CorrelationId, Event, EventKind, GrantId, IncidentId};
+use ward_core::{ClientId, CorrelationId, Event, EventKind, GrantId, IncidentId, Thumbprint};
 use ward_policy::Subject;
 use ward_store::{Expected, Hold, StoreError};
+use ward_trust::{Certificate, Jws, Verified};
 
 use crate::errors::IssuerError;
 use crate::issuer::Issuer;
+use crate::trust;
 
 /// Who revokes and why.
 #[derive(Debug, Clone)]
@@ -51,7 +54,12 @@ impl Issuer {
             }
             Subject::Token(id) => event.actor.token = Some(*id),
             Subject::Community(uri) => event.actor.community = Some(uri.clone()),
-            Subject::Certificate(_) | Subject::Client(_) => {}
+            Subject::Certificate(thumbprint) => {
+                if !self.is_known(*thumbprint).await? {
+                    return Err(IssuerError::Unknown("certificate"));
+                }
+            }
+            Subject::Client(_) => {}
         }
         let subjects = [subject];
         let seq = self.deps.repositories.epochs.bump(&self.tenant, &subjects, event).await?;
@@ -153,6 +161,82 @@ impl Issuer {
             Err(StoreError::Conflict) => Err(IssuerError::Unknown("hold")),
             Err(error) => Err(error.into()),
             Ok(seq) => self.settle(seq).await,
+        }
+    }
+
+    /// Whether something here hangs on the certificate: an anchor or intermediate of a served community,
+    /// a registration, or a live grant. A slip in a thumbprint must not look like a revocation.
+    async fn is_known(&self, thumbprint: Thumbprint) -> Result<bool, IssuerError> {
+        const PAGE: usize = 500;
+        let subject = Subject::Certificate(thumbprint);
+        let repositories = &self.deps.repositories;
+        let is = |certificate: &Certificate| certificate.thumbprint() == thumbprint;
+        let served = self.served();
+        let configured = served.iter().map(|one| &one.community);
+        if repositories.epochs.current(&self.tenant, &subject) > 0
+            || configured.flat_map(|c| c.anchors.iter().chain(&c.intermediates)).any(is)
+        {
+            return Ok(true);
+        }
+        let mut after = None;
+        loop {
+            let page = repositories.registrations.list(&self.tenant, after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(false) };
+            after = Some(last.client);
+            for registration in page {
+                let presented = || Jws::parse(&registration.statement, &self.limits);
+                if registration.thumbprint == thumbprint
+                    || presented().is_ok_and(|jws| jws.extra().iter().any(is))
+                {
+                    return Ok(true);
+                }
+                let grants =
+                    repositories.grants.live_for_client(&self.tenant, registration.client).await?;
+                if grants.iter().any(|grant| grant.hangs_on.iter().any(|(on, _)| *on == subject)) {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    /// A certificate once seen revoked never passes (amendments, PKI-04), also after a restart and
+    /// whatever a later list says: what a list named is revoked here too, once, durably. The refusal
+    /// stands whether or not that can be kept.
+    pub(crate) async fn remember_revoked(
+        &self,
+        rule: &'static str,
+        jws: &Verified,
+        correlation: CorrelationId,
+    ) {
+        if rule != trust::REVOKED {
+            return;
+        }
+        let served = self.served();
+        let issuers = served.iter().flat_map(|one| &one.community.intermediates);
+        let subjects: BTreeSet<Subject> = std::iter::once(jws.leaf())
+            .chain(jws.extra())
+            .chain(issuers)
+            .map(Certificate::thumbprint)
+            .filter(|thumbprint| self.deps.paths.is_listed(*thumbprint))
+            .map(Subject::Certificate)
+            .filter(|subject| self.deps.repositories.epochs.current(&self.tenant, subject) == 0)
+            .collect();
+        for subject in subjects {
+            let act = Act {
+                operator: "ward-issuer".into(),
+                reason: "listed as revoked".to_owned(),
+                incident: None,
+                correlation,
+            };
+            let event = self.revocation_event("revoked", &subject, &act);
+            let bump = [subject];
+            let kept = match self.deps.repositories.epochs.bump(&self.tenant, &bump, event).await {
+                Ok(seq) => self.settle(seq).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = kept {
+                tracing::error!(%error, "a revoked certificate is refused, but could not be remembered");
+            }
         }
     }
 

@@ -129,6 +129,7 @@ impl Issuer {
         if registration.cancelled {
             return refuse(Answer::InvalidClient, "P24");
         }
+        epochs.extend(self.epochs([Subject::Community(registration.community.clone())]));
         // Only the community of the registration is tried (amendments §8.5; T15).
         let served = self
             .served()
@@ -136,20 +137,21 @@ impl Issuer {
             .find(|one| one.community.uri == registration.community)
             .cloned()
             .ok_or(Refusal::new(Answer::InvalidClient, "X08"))?;
-        epochs.extend(self.epochs([Subject::Community(registration.community.clone())]));
         let b2b = Hl7B2b::parse(assertion.extensions.as_ref(), &served.community);
         let grace = match &b2b {
             Ok(b2b) if b2b.purposes == [Purpose::Treatment] => served.revocation_grace,
             _ => Duration::ZERO,
         };
-        let chain = trust::path(&jws, &served, &*self.deps.paths, grace).await.map_err(
-            |error| match error {
-                TrustError::Refused(rule) => Refusal::new(Answer::InvalidClient, rule),
-                TrustError::Unavailable(rule) => Refusal::new(Answer::Unavailable, rule),
-            },
-        )?;
+        let chain = match trust::path(&jws, &served, &*self.deps.paths, grace).await {
+            Ok(chain) => chain,
+            Err(TrustError::Unavailable(rule)) => return refuse(Answer::Unavailable, rule),
+            Err(TrustError::Refused(rule)) => {
+                self.remember_revoked(rule, &jws, exchange.correlation).await;
+                return refuse(Answer::InvalidClient, rule);
+            }
+        };
         let thumbprint = jws.leaf().thumbprint();
-        for issuer in chain.certificates.iter().skip(1) {
+        for issuer in chain.certificates.iter().skip(1).chain([&chain.anchor]) {
             epochs.extend(self.epochs([Subject::Certificate(issuer.thumbprint())]));
         }
         let refused = if !jws.leaf().san_uris().iter().any(|uri| uri == registration.uri.as_str()) {
@@ -175,9 +177,9 @@ impl Issuer {
         Ok(Authenticated { registration, served, chain, assertion, b2b, epochs })
     }
 
-    /// An operator revoked a certificate of the path here: it stays revoked.
-    fn revoked_here(&self, chain: &Chain) -> bool {
-        chain.certificates.iter().any(|certificate| {
+    /// A certificate of the path, its anchor included, was revoked here: it stays revoked.
+    pub(crate) fn revoked_here(&self, chain: &Chain) -> bool {
+        chain.certificates.iter().chain([&chain.anchor]).any(|certificate| {
             let subject = Subject::Certificate(certificate.thumbprint());
             self.deps.repositories.epochs.current(&self.tenant, &subject) > 0
         })

@@ -32,6 +32,9 @@ impl From<PathError> for TrustError {
     }
 }
 
+/// The rule of a certificate that a list names.
+pub(crate) const REVOKED: &str = "X10";
+
 /// The path from the signer of a JWS to an anchor of one community.
 pub(crate) async fn path(
     jws: &Verified,

@@ -223,6 +223,11 @@ impl RevocationLists {
         if self.was_revoked(&chain) { Err(PathError::Revoked) } else { Ok(chain) }
     }
 
+    /// Whether a list was seen that names the certificate.
+    pub fn was_seen_revoked(&self, certificate: Thumbprint) -> bool {
+        lock(&self.revoked).contains(&certificate)
+    }
+
     fn was_revoked(&self, chain: &Chain) -> bool {
         let revoked = lock(&self.revoked);
         chain.certificates.iter().any(|certificate| revoked.contains(&certificate.thumbprint()))

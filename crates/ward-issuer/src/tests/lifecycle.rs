@@ -285,6 +285,8 @@ async fn what_is_not_there_cannot_be_revoked() {
     assert!(world.issuer.revoke(grant, &act(&world)).await.is_err());
     let client = Subject::Client(ClientId::new(&*world.clock, &SystemRng));
     assert!(world.issuer.revoke(client, &act(&world)).await.is_err());
+    let slip = Subject::Certificate(Thumbprint([7; 32]));
+    assert!(world.issuer.revoke(slip, &act(&world)).await.is_err());
     assert!(world.clock.now().as_seconds() == START && world.events().await.is_empty());
 }
 
@@ -406,4 +408,48 @@ async fn a_hold_reaches_token_requests_in_flight() {
             assert!(token.is_empty() || world.resolve(&token).await.is_err());
         }
     }
+}
+
+#[tokio::test]
+async fn revoking_an_anchor_ends_everything_below_it() {
+    let world = World::new();
+    let client = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
+    let token = world.issued(&PKI.client, &client, SCOPE).await;
+    let elsewhere = world.registered(&PKI.client_b, CLIENT_URI, SCOPE).await;
+    let anchor = Subject::Certificate(PKI.a.root.thumbprint());
+    world.issuer.revoke(anchor, &act(&world)).await.unwrap();
+    assert_eq!(world.resolve(&token).await, Err(ResolveError::Invalid));
+    let answer = world.asserted(&PKI.client, &assertion(&client), SCOPE).await;
+    answer.refuses("X47 anchor", 400, "invalid_client");
+    let answer = world.statement(&PKI.other, &statement(OTHER_URI)).await;
+    answer.refuses("X10 anchor", 400, "unapproved_software_statement");
+    world.issued(&PKI.client_b, &elsewhere, SCOPE).await;
+}
+
+/// Amendments, PKI-04: whatever a later list says, and after a restart.
+#[tokio::test]
+async fn a_certificate_once_seen_revoked_never_passes() {
+    let world = World::new();
+    let client = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
+    let other = world.registered(&PKI.other, OTHER_URI, SCOPE).await;
+    let token = world.issued(&PKI.client, &client, SCOPE).await;
+    world.paths.revoked.lock().unwrap().extend([PKI.client.serial, PKI.other.serial]);
+    for _ in 0..2 {
+        let answer = world.asserted(&PKI.client, &assertion(&client), SCOPE).await;
+        answer.refuses("X10", 400, "invalid_client");
+        let answer = world.statement(&PKI.other, &statement(OTHER_URI)).await;
+        answer.refuses("X10", 400, "unapproved_software_statement");
+    }
+    assert_eq!(world.resolve(&token).await, Err(ResolveError::Invalid), "its grants end too");
+    let kept: Vec<Event> =
+        world.events().await.into_iter().filter(|event| event.action == "revoked").collect();
+    assert_eq!(kept.len(), 2, "each once");
+    assert_eq!(kept[0].actor.operator.as_deref(), Some("ward-issuer"));
+    let world = world.restart();
+    world.paths.revoked.lock().unwrap().clear();
+    let answer = world.asserted(&PKI.client, &assertion(&client), SCOPE).await;
+    answer.refuses("X47 seen before", 400, "invalid_client");
+    let answer = world.asserted(&PKI.other, &assertion(&other), SCOPE).await;
+    answer.refuses("X47 seen before", 400, "invalid_client");
+    world.issued(&PKI.renewed, &client, SCOPE).await;
 }

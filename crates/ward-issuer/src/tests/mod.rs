@@ -21,7 +21,7 @@ use http::{Request, Response, header};
 use serde_json::{Map, Value, json};
 use ward_core::{
     BoxFuture, Event, EventSink, Limits, ManualClock, Outbox, OutboxSeq, Receipt, SinkError,
-    SystemRng, TenantId,
+    SystemRng, TenantId, Thumbprint,
 };
 use ward_fhir::ScopeSet;
 use ward_policy::{Presented, Principal, Resolve, ResolveError};
@@ -68,6 +68,15 @@ impl Paths for TestPaths {
             }
             validate_within(leaf, extra, community, &lists, self.clock.now(), grace)
         })
+    }
+
+    fn is_listed(&self, certificate: Thumbprint) -> bool {
+        let revoked = self.revoked.lock().unwrap();
+        let listed = |member: &Member| {
+            let leaf = member.identity.leaf();
+            leaf.thumbprint() == certificate && revoked.contains(&member.serial)
+        };
+        [&PKI.client, &PKI.renewed, &PKI.other, &PKI.client_b].into_iter().any(listed)
     }
 }
 

@@ -180,5 +180,5 @@ async fn certificates_that_no_community_vouches_for_are_refused() {
     answer.refuses("X15: new registrations stop", 503, "temporarily_unavailable");
     nothing_registered(&world, "after all rows").await;
     world.paths.next_update.store(86_400, Ordering::SeqCst);
-    assert_eq!(world.statement(&PKI.client, &statement(CLIENT_URI)).await.status, 201);
+    assert_eq!(world.statement(&PKI.renewed, &statement(CLIENT_URI)).await.status, 201);
 }

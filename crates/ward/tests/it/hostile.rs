@@ -33,7 +33,7 @@ async fn a_member_that_takes_another_s_name_gets_nothing() {
     let token = answer.json()["access_token"].as_str().unwrap().to_owned();
     let base = world.path(&world.base);
     let read = world.get(&format!("{base}/Patient/{}", ids[0]), &token).await;
-    assert_eq!(read.status, 404);
+    assert_eq!(read.status, 403);
 }
 
 /// T16: a scraper that takes a new token for each record is stopped as one that keeps its token.
