@@ -10,6 +10,7 @@ mod intake;
 mod paging;
 mod promise;
 mod record;
+mod review;
 mod socket;
 mod support;
 mod uniform;
