@@ -63,6 +63,10 @@ async fn framing_that_can_be_read_in_two_ways_is_refused() {
             "A10",
             "POST /default/fhir/Observation/_search HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n",
         ),
+        (
+            "A10",
+            "POST /default/fhir/Observation/_search HTTP/1.1\r\nTransfer-Encoding: identity, chunked\r\n",
+        ),
         ("A10", "GET /default/fhir/Observation/1 HTTP/1.1\r\nX-A: b\r\n folded\r\n"),
         ("A12", "CONNECT ward.example:443 HTTP/1.1\r\n"),
         ("A12", "GET /default/fhir/Observation/1 HTTP/1.1\r\nUpgrade: h2c\r\n"),
@@ -74,6 +78,32 @@ async fn framing_that_can_be_read_in_two_ways_is_refused() {
         assert!(status == 0 || (400..600).contains(&status), "{row} {head}: {answer}");
     }
     assert_eq!(door.seen.lock().unwrap().len(), asked, "the upstream was asked");
+}
+
+/// F7 of a hostile review: what follows an ambiguous body is never read as a request. Of two framings hyper
+/// shows us one and closes the connection itself (RFC 9112 §6.1); what it shows as ambiguous is refused.
+#[tokio::test]
+async fn ambiguous_framing_closes_the_connection() {
+    let door = Arc::new(Door::over(vec![observation("1", "a")]).await);
+    let server = serve(&door).await;
+    let head = HEAD.replace("Connection: close\r\n", "");
+    for (framing, status) in [
+        ("Content-Length: 6\r\nTransfer-Encoding: chunked\r\n", 200),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 6\r\n", 200),
+        ("Transfer-Encoding: identity, chunked\r\n", 400),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 400),
+    ] {
+        let text = format!(
+            "POST /default/fhir/Observation/_search HTTP/1.1\r\n{head}Content-Type: application/x-www-form-urlencoded\r\n{framing}\r\n\
+             0\r\n\r\nGET /default/fhir/Observation/1 HTTP/1.1\r\n{head}\r\n"
+        );
+        let answer = exchange(&server, &text).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{framing}: {answer}");
+        assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{framing}: {answer}");
+    }
+    let read = |head: &String| head.starts_with("GET /fhir/Observation/1 ");
+    assert!(!door.seen.lock().unwrap().iter().any(read), "the smuggled request was answered");
 }
 
 #[tokio::test]
