@@ -7,6 +7,9 @@ use ward_core::Limits;
 
 use crate::support::*;
 
+/// Ways of being hidden.
+const KINDS: u8 = 13;
+
 /// A data set: visible records in order, with hidden ones between them.
 fn interleave(visible: &[(u8, bool)], hidden: &[(u8, u8)]) -> Vec<Value> {
     let mut records: Vec<(usize, Value)> = visible
@@ -23,20 +26,41 @@ fn interleave(visible: &[(u8, bool)], hidden: &[(u8, u8)]) -> Vec<Value> {
         })
         .collect();
     for (at, (place, kind)) in hidden.iter().enumerate() {
-        let record = match kind % 6 {
-            0 => observation(&format!("h{at}"), "z"),
-            1 => json!({"resourceType": "Observation", "id": format!("h{at}")}),
-            2 => {
-                json!({"resourceType": "Encounter", "id": format!("h{at}"), "subject": {"reference": "Patient/z"}})
-            }
+        let id = format!("h{at}");
+        let shared = |members: Value| {
+            let mut record = observation(&id, "a");
+            let members = members.as_object().unwrap().clone();
+            record.as_object_mut().unwrap().extend(members);
+            record
+        };
+        let patient = json!({"reference": "Patient/z"});
+        let record = match kind % KINDS {
+            0 => observation(&id, "z"),
+            1 => json!({"resourceType": "Observation", "id": id}),
+            2 => json!({"resourceType": "Encounter", "id": id, "subject": patient}),
             3 => json!({"resourceType": "Patient", "id": "z", "name": [{"family": "Hidden"}]}),
-            4 => {
-                json!({"resourceType": "Observation", "id": format!("h{at}"), "subject": {"reference": "Patient/a"},
-                        "performer": [{"reference": "Patient/z"}]})
+            4 => shared(json!({"performer": [patient]})),
+            5 => shared(
+                json!({"contained": [{"resourceType": "Condition", "id": "c", "subject": patient}]}),
+            ),
+            6 => shared(json!({"focus": [patient]})),
+            7 => shared(
+                json!({"subject": {"display": "Hidden"}, "performer": [{"reference": "Patient/a"}]}),
+            ),
+            8 => shared(json!({"contained": [{"resourceType": "Patient", "id": "a"}]})),
+            9 => {
+                let nested = (0..45).fold(
+                    json!({"url": "u"}),
+                    |inner, _| json!({"url": "u", "extension": [inner]}),
+                );
+                shared(json!({"subject": patient, "extension": [nested]}))
             }
+            // Several of them do not fit one answer of the upstream; one of the others does not fit any.
+            10 => shared(json!({"subject": patient, "note": [{"text": "x".repeat(20_000)}]})),
+            11 => shared(json!({"subject": patient, "note": [{"text": "x".repeat(40_000)}]})),
             _ => {
-                json!({"resourceType": "Observation", "id": format!("h{at}"), "subject": {"reference": "Patient/a"},
-                        "contained": [{"resourceType": "Condition", "id": "c", "subject": {"reference": "Patient/z"}}]})
+                json!({"resourceType": "Practitioner", "id": id,
+                        "extension": [{"url": "u", "valueReference": patient}]})
             }
         };
         records.push((usize::from(*place) * 2, record));
@@ -47,7 +71,14 @@ fn interleave(visible: &[(u8, bool)], hidden: &[(u8, u8)]) -> Vec<Value> {
 
 /// Everything a caller can learn: each answer without its cursor's name, following every cursor.
 async fn learn(records: Vec<Value>) -> Vec<String> {
-    let limits = Limits { page_max: 4, upstream_page: 4, refill_pages: 200, ..limits() };
+    let limits = Limits {
+        page_max: 4,
+        upstream_page: 4,
+        refill_pages: 200,
+        upstream_body_bytes: 32 * 1024,
+        upstream_timeout: std::time::Duration::from_secs(10),
+        ..limits()
+    };
     let door = Door::before(server(records), limits).await;
     let mut learned = Vec::new();
     let mut asked: Vec<String> = [
@@ -67,6 +98,11 @@ async fn learn(records: Vec<Value>) -> Vec<String> {
         "/Observation/v0",
         "/Encounter/h2",
         "/Observation/h0/_history/1",
+        "/Observation?performer=Practitioner/7,Patient/a,Patient/z&_count=1&_total=accurate",
+        "/Observation?_id=h0,h1,h2,v0,v3&_count=1&_total=accurate",
+        "/Encounter?_summary=count",
+        "/Practitioner/h3",
+        "/Provenance/h0",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -94,8 +130,8 @@ proptest! {
     #[test]
     fn hidden_records_change_nothing(
         visible in proptest::collection::vec((0..3_u8, any::<bool>()), 0..14),
-        one in proptest::collection::vec((0..14_u8, 0..6_u8), 0..20),
-        two in proptest::collection::vec((0..14_u8, 0..6_u8), 0..20),
+        one in proptest::collection::vec((0..14_u8, 0..KINDS), 0..20),
+        two in proptest::collection::vec((0..14_u8, 0..KINDS), 0..20),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (first, second) = runtime.block_on(async {
