@@ -117,13 +117,6 @@ pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error:
     let mut interrupt = signal(SignalKind::interrupt())?;
 
     let (config, material) = read(&options.config)?;
-    if config.mode == Mode::Observe {
-        // Blocking where watching was asked for would be a lie, and so would the reverse.
-        let what = "is observe, which this build does not do yet";
-        return Err(config
-            .faulty(vec![config.problem("mode", what, "set mode = \"enforce\"")])
-            .into());
-    }
     let system = system_of(&config);
     private::directory(&config.data).map_err(|source| ServeError::System {
         what: "data".to_owned(),

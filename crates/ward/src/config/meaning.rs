@@ -1,16 +1,30 @@
 //! Whether what the file says makes sense, as far as the file alone can tell. All faults at once.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use http::Uri;
 use ward_core::CommunityUri;
 use ward_fhir::ScopeSet;
 
-use super::{Config, Problem};
+use super::{CAN_OBSERVE, Config, Mode, Problem};
 
 /// Everything that makes no sense.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
+    // Blocking where watching was asked for would be a lie, and so would the reverse.
+    let observes =
+        |modes: &BTreeMap<String, Mode>| modes.values().any(|mode| *mode == Mode::Observe);
+    for (key, asked) in [
+        ("mode", config.mode == Mode::Observe),
+        ("observe.clients", observes(&config.observe.clients)),
+        ("observe.rules", observes(&config.observe.rules)),
+    ] {
+        if asked && !CAN_OBSERVE {
+            let what = "asks to observe, which this build of Ward cannot do yet";
+            found.push(config.problem(key, what, "write \"enforce\""));
+        }
+    }
     origin(config, &mut found);
     upstream(config, &mut found);
     communities(config, &mut found);

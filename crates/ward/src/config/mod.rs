@@ -92,6 +92,10 @@ fn all(path: &Path, problems: &[Problem]) -> String {
     problems.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
+/// Whether this build can observe: decide and log without blocking. Where it cannot, a configuration that
+/// asks for it is refused, and `ward init` writes `enforce`.
+pub const CAN_OBSERVE: bool = false;
+
 /// Whether refusals block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

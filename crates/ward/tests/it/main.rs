@@ -17,6 +17,7 @@
 
 mod backup;
 mod bad_input;
+mod check_command;
 mod client_command;
 mod command_line;
 mod durability;
@@ -25,5 +26,6 @@ mod floors;
 mod harness;
 mod hostile;
 mod pki;
+mod place;
 mod rows;
 mod serve;
