@@ -34,11 +34,6 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     },
     Migration {
         version: 3,
-        name: "0003_log_marks",
-        script: include_str!("../../migrations/0003_log_marks.sql"),
-    },
-    Migration {
-        version: 3,
         name: "0003_holds",
         script: include_str!("../../migrations/0003_holds.sql"),
     },
