@@ -103,7 +103,8 @@ fn what_a_member_signs_with_its_own_certificate_vouches_for_nothing() {
     extra.push(world.issuing.certificate.clone());
     let (found, work) = attempt(&member.leaf().certificate, &extra, &world.community());
     assert_eq!(found, Err(PathError::NotAuthority));
-    assert_eq!(work.chains, 1);
+    // The issuing authority under the root, the member under the issuing authority, and nothing below.
+    assert_eq!((work.signatures, work.chains, work.certificates), (2, 1, 3));
 }
 
 #[test]
