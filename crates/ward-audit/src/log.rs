@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Mutex, oneshot};
 use ward_core::crypto::SigningKey;
 use ward_core::{
-    BoxFuture, Bus, Clock, Event, EventSink, KeyPurpose, KeyVault, Limits, NodeId, Outbox,
-    OutboxRow, OutboxSeq, Receipt, Rng, SinkError, Timestamp,
+    BoxFuture, Bus, Clock, Event, EventSink, KeyPurpose, KeyVault, Limits, LogMark, NodeId, Outbox,
+    OutboxRow, OutboxSeq, Receipt, Rng, SignedTree, SinkError, Timestamp,
 };
 
 use crate::disk::Disk;
 use crate::leaf::{Entry, seal, shortened};
-use crate::note::VerifierKey;
+use crate::note::{Checkpoint, VerifierKey};
 use crate::queue::{LogStats, Shared};
 use crate::tiles::Tiles;
 use crate::verify::{Checked, TIME_BLOCK, check};
@@ -71,6 +71,8 @@ struct Attached {
     outbox: Option<Arc<dyn Outbox>>,
     /// Rows up to here are marked as drained.
     marked: u64,
+    /// The store has heard of the signed tree of this size.
+    told: u64,
 }
 
 impl Log {
@@ -146,15 +148,62 @@ impl Log {
 
     /// From now on [`EventSink::settle`] drains this outbox; drains what is pending. If that fails, the outbox is
     /// attached all the same and the next settle or record tries again. Refused, and not attached: an outbox that
-    /// has not given the places that are in the log ([`SinkError::StoreBehind`]).
+    /// has not given the places that are in the log ([`SinkError::StoreBehind`]), or one whose store knows more than
+    /// the log holds ([`SinkError::LogBehind`]).
     pub async fn attach_outbox(&self, outbox: Arc<dyn Outbox>) -> Result<(), SinkError> {
         let store = outbox.highest().await.map_err(SinkError::Outbox)?.0;
         let log = self.shared.outbox_high();
         if store < log {
             return Err(SinkError::StoreBehind { store, log });
         }
-        *self.outbox.lock().await = Attached { outbox: Some(outbox), marked: 0 };
+        self.hold_against(outbox.mark(self.key.name()).await.map_err(SinkError::Outbox)?).await?;
+        *self.outbox.lock().await = Attached { outbox: Some(outbox), marked: 0, told: 0 };
         self.drain(None).await
+    }
+
+    /// Refuses to go on with a log that lacks what the store knows of it.
+    async fn hold_against(&self, mark: LogMark) -> Result<(), SinkError> {
+        let (high, size) = (self.shared.outbox_high(), self.size());
+        if mark.drained > high {
+            return Err(SinkError::LogBehind(format!(
+                "it had the state changes up to {}, and has them up to {high}",
+                mark.drained
+            )));
+        }
+        let Some(tree) = mark.signed else { return Ok(()) };
+        if tree.size > size {
+            return Err(SinkError::LogBehind(format!(
+                "{} of its entries were signed, and it has {size}",
+                tree.size
+            )));
+        }
+        let reader = (Arc::clone(&self.disk), Arc::clone(&self.vault));
+        let root = tokio::task::spawn_blocking(move || {
+            Reader::open(reader.0, Some(reader.1))?.holds(tree.size, &tree.root)
+        });
+        match root.await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(SinkError::LogBehind(format!(
+                "its first {} entries are not those that were signed",
+                tree.size
+            ))),
+            Ok(Err(error)) => Err(SinkError::Unwritable(error.to_string())),
+            Err(_) => Err(SinkError::Unwritable("the log is closed".into())),
+        }
+    }
+
+    /// Tells the store of the newest signed tree.
+    async fn tell_signed(&self, attached: &mut Attached) {
+        let (Some(outbox), Some((size, root))) = (&attached.outbox, self.shared.signed()) else {
+            return;
+        };
+        if size > attached.told {
+            let origin = self.key.name().to_owned();
+            match outbox.signed(SignedTree { origin, size, root }).await {
+                Ok(()) => attached.told = size,
+                Err(cause) => tracing::warn!(cause, "the store could not note the signed log"),
+            }
+        }
     }
 
     /// Signs the tree as it stands; the signed note, durable on disk.
@@ -217,6 +266,7 @@ impl Log {
         self.shared.close();
         if let Some(ended) = self.ended.lock().await.take() {
             let _ = ended.await;
+            self.tell_signed(&mut *self.outbox.lock().await).await;
         }
     }
 
@@ -276,6 +326,7 @@ impl Log {
                 }
             }
         }
+        self.tell_signed(&mut attached).await;
         self.behind.store(high > attached.marked, Ordering::Release);
         if upto.is_some_and(|upto| high < upto) {
             return Err(SinkError::Outbox("it does not hold the event".into()));
@@ -317,6 +368,9 @@ fn resume(writer: &mut Writer, checked: Checked) {
         }
     }
     writer.history = checked.history.0;
+    if let Some(said) = Checkpoint::parse_unverified(&checked.newest.1) {
+        writer.shared.set_signed(said.size, said.root);
+    }
     writer.newest = Some(checked.newest);
     writer.segment = checked.walked.tail;
     writer.tiles = checked.tiles;

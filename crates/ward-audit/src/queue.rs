@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use ward_core::{Event, Receipt, SinkError};
 
+use crate::Hash;
 use crate::leaf::Entry;
 
 /// Sealed octets that one place in the queue stands for, so that the queue is bounded in octets too.
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) size: AtomicU64,
     /// Highest outbox place among them.
     pub(crate) outbox_high: AtomicU64,
+    /// The newest signed tree that is durable: entries and root.
+    signed: Mutex<Option<(u64, Hash)>>,
     /// Why the last commit failed.
     trouble: Mutex<Option<String>>,
     /// Commits that were synced, and how long their syncs took, microseconds.
@@ -104,6 +107,7 @@ impl Shared {
             bound,
             size: AtomicU64::new(size),
             outbox_high: AtomicU64::new(outbox_high),
+            signed: Mutex::default(),
             trouble: Mutex::default(),
             commits: AtomicU64::new(0),
             sync_micros: AtomicU64::new(0),
@@ -125,6 +129,14 @@ impl Shared {
 
     pub(crate) fn outbox_high(&self) -> u64 {
         self.outbox_high.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn signed(&self) -> Option<(u64, Hash)> {
+        *lock(&self.signed)
+    }
+
+    pub(crate) fn set_signed(&self, size: u64, root: Hash) {
+        *lock(&self.signed) = Some((size, root));
     }
 
     pub(crate) fn trouble(&self) -> Option<String> {

@@ -225,6 +225,16 @@ impl Reader {
         Hashes::new(self, false).range(0, size)
     }
 
+    /// Whether the first `size` entries have this root. Takes hashes from tiles, and from the entries themselves if
+    /// those do not lead there.
+    pub(crate) fn holds(&self, size: u64, root: &Hash) -> Result<bool, LogError> {
+        if size > self.size {
+            return Ok(false);
+        }
+        let quick = Hashes::new(self, true).range(0, size);
+        Ok(quick.is_ok_and(|found| found == *root) || self.root(size)? == *root)
+    }
+
     /// A self-contained C2SP `tlog-proof` of one entry against the latest checkpoint, checked before it is handed out.
     pub fn tlog_proof(&self, index: u64) -> Result<String, LogError> {
         let note = self.checkpoint()?;

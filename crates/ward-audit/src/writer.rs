@@ -290,9 +290,11 @@ impl Writer {
             tracing::warn!(%error, "tiles could not be written; they follow later");
         }
         let said = Checkpoint { origin: self.origin.clone(), size, root: self.tiles.tree.root() };
+        let root = said.root;
         let note = said.sign(&self.key).map_err(|error| error.to_string())?;
         self.remember(&note).map_err(|trouble| self.settle_trouble(trouble))?;
         self.newest = Some((size, note.clone()));
+        self.shared.set_signed(size, root);
         self.signed_at = self.clock.now();
         self.show(&note).map_err(|trouble| self.settle_trouble(trouble))?;
         Ok(note)

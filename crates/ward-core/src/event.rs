@@ -268,6 +268,12 @@ pub enum SinkError {
     /// The outbox of the store cannot be read.
     #[error("the outbox cannot be read: {0}")]
     Outbox(String),
+    /// The log lacks what it had when the store last heard of it: deleted, or put back to an earlier state.
+    #[error(
+        "the log is not the one that belongs to the store, or was put back to an earlier state: {0}; put back the log \
+         that belongs to this store, or restore store, log and vault together with `ward restore`"
+    )]
+    LogBehind(String),
     /// The store does not know state changes that the log has: its next ones would count as logged.
     #[error(
         "the store is older than the log: it knows {store} state changes, the log has {log}; put back the \
@@ -279,6 +285,26 @@ pub enum SinkError {
         /// Highest place in the log.
         log: u64,
     },
+}
+
+/// The tree of a log as a checkpoint signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedTree {
+    /// Which log: the origin of its checkpoints.
+    pub origin: String,
+    /// Entries.
+    pub size: u64,
+    /// RFC 6962 root.
+    pub root: [u8; 32],
+}
+
+/// What a store knows to be in a log, whatever the log itself says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogMark {
+    /// Highest place of the outbox that was reported as drained; 0 if none was.
+    pub drained: u64,
+    /// The largest tree that was reported as signed.
+    pub signed: Option<SignedTree>,
 }
 
 /// Place of an event in the store's outbox; counts from 1.
@@ -305,8 +331,14 @@ pub trait Outbox: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<OutboxRow>, String>>;
 
-    /// Rows up to and including `upto` are in the log and may go.
+    /// Rows up to and including `upto` are in the log and may go; [`Outbox::mark`] remembers it.
     fn drained(&self, upto: OutboxSeq) -> BoxFuture<'_, Result<(), String>>;
+
+    /// This tree is signed and durable; [`Outbox::mark`] remembers the largest of each log.
+    fn signed(&self, tree: SignedTree) -> BoxFuture<'_, Result<(), String>>;
+
+    /// What the log of this origin must hold.
+    fn mark<'a>(&'a self, origin: &'a str) -> BoxFuture<'a, Result<LogMark, String>>;
 
     /// The highest place that was ever given; 0 before the first. Places are given without gaps.
     fn highest(&self) -> BoxFuture<'_, Result<OutboxSeq, String>>;

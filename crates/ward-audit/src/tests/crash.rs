@@ -102,6 +102,7 @@ async fn at_every_operation(fault: Fault, survivals: &[Survival]) {
             };
             let what = format!("{fault:?} at operation {n}, {survival:?}");
             let twin = Arc::new(Store::default());
+            *twin.mark.lock().unwrap() = store.mark.lock().unwrap().clone();
             *twin.changes.lock().unwrap() = store.changes();
             *twin.rows.lock().unwrap() = store.rows.lock().unwrap().clone();
             let after = disk.crash(survival);

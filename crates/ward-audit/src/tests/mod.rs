@@ -17,8 +17,8 @@ use std::time::Duration;
 use ward_core::crypto::{SigningKey, sha256};
 use ward_core::{
     BoxFuture, Bus, CorrelationId, DataKey, Event, EventKind, KeyId, KeyPurpose, KeyVault, Limits,
-    ManualClock, Message, Outbox, OutboxRow, OutboxSeq, PatientId, Released, Secret, SeededRng,
-    Subscription, TenantId, VaultError,
+    LogMark, ManualClock, Message, Outbox, OutboxRow, OutboxSeq, PatientId, Released, Secret,
+    SeededRng, SignedTree, Subscription, TenantId, VaultError,
 };
 
 use crate::disk::Disk;
@@ -118,6 +118,7 @@ impl Bus for Told {
 pub(crate) struct Store {
     changes: Mutex<Vec<Event>>,
     rows: Mutex<Vec<OutboxRow>>,
+    pub(crate) mark: Mutex<LogMark>,
     pub(crate) forgets_to_drain: AtomicBool,
     pub(crate) reads: AtomicUsize,
 }
@@ -160,8 +161,26 @@ impl Outbox for Store {
                 return Err("the store is down".into());
             }
             self.rows.lock().unwrap().retain(|row| row.seq > upto);
+            let mut mark = self.mark.lock().unwrap();
+            mark.drained = mark.drained.max(upto.0);
             Ok(())
         })
+    }
+
+    fn signed(&self, tree: SignedTree) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let mut mark = self.mark.lock().unwrap();
+            if mark.signed.as_ref().is_none_or(|known| known.size < tree.size) {
+                mark.signed = Some(tree);
+            }
+            Ok(())
+        })
+    }
+
+    fn mark<'a>(&'a self, origin: &'a str) -> BoxFuture<'a, Result<LogMark, String>> {
+        let mark = self.mark.lock().unwrap().clone();
+        assert!(mark.signed.as_ref().is_none_or(|tree| tree.origin == origin));
+        Box::pin(async move { Ok(mark) })
     }
 
     fn highest(&self) -> BoxFuture<'_, Result<OutboxSeq, String>> {

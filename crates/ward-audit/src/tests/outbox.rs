@@ -124,3 +124,60 @@ async fn a_store_older_than_the_log_is_refused_with_the_way_out() {
     log.attach_outbox(store).await.unwrap();
     log.close().await;
 }
+
+/// The attacker's cases: `rm -rf log`, and the log put back to an earlier state of its own with its own history.
+#[tokio::test]
+async fn a_log_that_lacks_what_the_store_knows_is_refused_with_the_way_out() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    let store = Arc::new(Store::default());
+    log.attach_outbox(store.clone()).await.unwrap();
+    let seq = store.change(house.event("first"));
+    log.settle(seq).await.unwrap();
+    log.close().await;
+    let early = disk.copy();
+    let log = house.open(&disk).unwrap();
+    log.attach_outbox(store.clone()).await.unwrap();
+    log.record(vec![house.event("read")]).await.unwrap();
+    log.close().await;
+    let read = disk.copy();
+    let log = house.open(&disk).unwrap();
+    log.attach_outbox(store.clone()).await.unwrap();
+    let seq = store.change(house.event("second"));
+    log.settle(seq).await.unwrap();
+    log.close().await;
+    let other = MemoryDisk::new();
+    let log = house.open(&other).unwrap();
+    let twin = Arc::new(Store::default());
+    log.attach_outbox(twin.clone()).await.unwrap();
+    for name in ["x", "y", "z"] {
+        let seq = twin.change(house.event(name));
+        log.settle(seq).await.unwrap();
+    }
+    log.close().await;
+    twin.mark.lock().unwrap().signed = store.mark.lock().unwrap().signed.clone();
+    let cases = [
+        ("deleted", MemoryDisk::new(), &store, "up to 2, and has them up to 0"),
+        ("put back", early.clone(), &store, "up to 2, and has them up to 1"),
+        ("put back, reads only", read, &store, "up to 2, and has them up to 1"),
+        ("another of its own", other, &twin, "first 3 entries are not those"),
+    ];
+    for (what, disk, store, why) in cases {
+        let log = house.open(&disk).unwrap();
+        let refused = log.attach_outbox(store.clone()).await.unwrap_err();
+        assert!(matches!(refused, SinkError::LogBehind(_)), "{what}: {refused}");
+        let said = refused.to_string();
+        assert!(said.contains(why) && said.contains("ward restore"), "{what}: {said}");
+        assert!(matches!(log.settle(OutboxSeq(9)).await, Err(SinkError::Outbox(_))), "{what}");
+        log.close().await;
+    }
+    // Only reads were cut off: the signed size tells.
+    store.mark.lock().unwrap().drained = 1;
+    let log = house.open(&early).unwrap();
+    let refused = log.attach_outbox(store.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains("3 of its entries were signed, and it has 1"), "{refused}");
+    log.close().await;
+    let log = house.open(&disk).unwrap();
+    log.attach_outbox(store).await.unwrap();
+    log.close().await;
+}

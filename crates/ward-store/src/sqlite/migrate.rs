@@ -37,6 +37,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0003_holds",
         script: include_str!("../../migrations/0003_holds.sql"),
     },
+    Migration {
+        version: 4,
+        name: "0004_log_marks",
+        script: include_str!("../../migrations/0004_log_marks.sql"),
+    },
 ];
 
 /// Brings the schema to the newest of `migrations`.

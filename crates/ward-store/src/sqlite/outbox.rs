@@ -1,7 +1,9 @@
 //! The outbox: events of state changes that wait for the log, numbered 1, 2, 3 … for ever (rule 4).
 
 use rusqlite::{Connection, OptionalExtension as _, params};
-use ward_core::{BoxFuture, DataKey, Event, Outbox, OutboxRow, OutboxSeq, Rng, TenantId};
+use ward_core::{
+    BoxFuture, DataKey, Event, LogMark, Outbox, OutboxRow, OutboxSeq, Rng, SignedTree, TenantId,
+};
 
 use super::{Sealed, Store, limit};
 use crate::StoreError;
@@ -84,10 +86,55 @@ impl Store {
             .change(
                 move |db| {
                     db.prepare_cached("DELETE FROM outbox WHERE seq <= ?")?.execute([upto])?;
+                    db.prepare_cached(
+                        "INSERT INTO outbox_mark (id, drained) VALUES (1, ?) ON CONFLICT (id)
+                         DO UPDATE SET drained = excluded.drained WHERE excluded.drained > drained",
+                    )?
+                    .execute([upto])?;
                     Ok(())
                 },
                 |()| (),
             )
+            .await
+    }
+
+    async fn keep_tree(&self, tree: SignedTree) -> Result<(), StoreError> {
+        self.db
+            .change(
+                move |db| {
+                    db.prepare_cached(
+                        "INSERT INTO log_trees (origin, size, root) VALUES (?, ?, ?) ON CONFLICT (origin)
+                         DO UPDATE SET size = excluded.size, root = excluded.root
+                         WHERE excluded.size > size",
+                    )?
+                    .execute(params![tree.origin, number(OutboxSeq(tree.size)), tree.root])?;
+                    Ok(())
+                },
+                |()| (),
+            )
+            .await
+    }
+
+    async fn read_mark(&self, origin: String) -> Result<LogMark, StoreError> {
+        self.db
+            .query(move |db| {
+                let drained: Option<i64> = db
+                    .query_row("SELECT drained FROM outbox_mark", [], |row| row.get(0))
+                    .optional()?;
+                let tree: Option<(i64, [u8; 32])> = db
+                    .query_row(
+                        "SELECT size, root FROM log_trees WHERE origin = ?",
+                        [&origin],
+                        |row| Ok((row.get(0)?, row.get(1)?)),
+                    )
+                    .optional()?;
+                let signed = tree.map(|(size, root)| SignedTree {
+                    origin,
+                    size: size.cast_unsigned(),
+                    root,
+                });
+                Ok(LogMark { drained: drained.unwrap_or(0).cast_unsigned(), signed })
+            })
             .await
     }
 }
@@ -105,6 +152,16 @@ impl Outbox for Store {
 
     fn drained(&self, upto: OutboxSeq) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move { self.clear_outbox(upto).await.map_err(|error| error.to_string()) })
+    }
+
+    fn signed(&self, tree: SignedTree) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move { self.keep_tree(tree).await.map_err(|error| error.to_string()) })
+    }
+
+    fn mark<'a>(&'a self, origin: &'a str) -> BoxFuture<'a, Result<LogMark, String>> {
+        Box::pin(async move {
+            self.read_mark(origin.to_owned()).await.map_err(|error| error.to_string())
+        })
     }
 
     fn highest(&self) -> BoxFuture<'_, Result<OutboxSeq, String>> {
