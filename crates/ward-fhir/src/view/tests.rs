@@ -273,10 +273,9 @@ fn every_patient_that_a_record_speaks_of_is_gathered() {
 #[test]
 fn records_may_be_deeper_than_tokens() {
     let nested = |levels: usize| {
+        let (open, close) = (r#"[{"extension":"#.repeat(levels), "}]".repeat(levels));
         format!(
-            r#"{{"resourceType":"Observation","id":"1","subject":{{"reference":"Patient/A"}},"extension":{}{}}}"#,
-            r#"[{"extension":"#.repeat(levels),
-            format!("[]{}", "}]".repeat(levels))
+            r#"{{"resourceType":"Observation","id":"1","subject":{{"reference":"Patient/A"}},"extension":{open}[]{close}}}"#
         )
     };
     assert_eq!(owners_of(&nested(20)), ["A"]);

@@ -54,6 +54,8 @@ async fn told(door: &Door, target: &str) -> (StatusCode, Vec<(String, String)>, 
     (status, headers, body)
 }
 
+type Make = fn(Vec<Value>) -> Arc<Script>;
+
 const SHAPES: [&str; 6] = [
     "&_count=1&_total=accurate",
     "&_count=1",
@@ -249,7 +251,6 @@ async fn large_hidden_records_change_nothing() {
         for n in 0..count {
             records.insert(place, heavy(&format!("h{n}"), "z", octets));
         }
-        type Make = fn(Vec<Value>) -> Arc<Script>;
         for (name, make) in [("offset", server as Make), ("opaque", opaque as Make)] {
             if name == "opaque" && octets > 65_536 {
                 continue; // see the next test
