@@ -330,7 +330,7 @@ impl House {
             CorrelationId::new(&*clock, &*rng),
         );
         sink.record(vec![started]).await?;
-        backup::record_restored(paths, &log, &config.tenant, system).await?;
+        backup::wake(paths, &log, &config.tenant, system).await?;
 
         let history: Arc<dyn History> = Arc::new(LogHistory::new(log.clone()));
         let detector = Detector::new(config.ceilings, limits.watch_clients);

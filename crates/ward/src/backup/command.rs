@@ -10,13 +10,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use serde::Deserialize;
 use ward_audit::{Log, LogOptions, RealDisk, origin_of};
 use ward_core::{KeyVault, Secret, TenantId};
 use ward_store::bus::LocalBus;
 use ward_store::vault::{FileVault, Unlock};
 use ward_store::{Store, StoreError};
 
-use super::{BackupError, Seal, Source, create_from, restore};
+use super::{BackupError, Made, Seal, Source, create_from, restore};
 use crate::config::{Config, material};
 use crate::house::{HouseError, System, node_id, signing_key, system};
 use crate::paths::Paths;
@@ -165,6 +166,27 @@ fn read_private(option: &str, path: &Path) -> Result<Secret<Vec<u8>>, Failure> {
         return Err(usage(option, path, way));
     }
     fs::read(path).map(Secret::new).map_err(|error| usage(option, path, error))
+}
+
+/// What an operator asks a running server for; paths are on the server's machine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    to: PathBuf,
+    #[serde(default)]
+    passphrase_file: Option<PathBuf>,
+    #[serde(default)]
+    key_file: Option<PathBuf>,
+}
+
+/// A backup on an operator's request, `{"to": PATH, "key_file": PATH}` or with `passphrase_file`; for the admin
+/// listener, which has authenticated and authorised the operator. The error is in words for the operator.
+pub async fn on_request(source: &Source, asked: &[u8], operator: &str) -> Result<Made, String> {
+    let asked: Asked = serde_json::from_slice(asked)
+        .map_err(|error| format!("{error}; send {{\"to\": PATH, \"key_file\": PATH}}"))?;
+    let seal = SealedBy { passphrase_file: asked.passphrase_file, key_file: asked.key_file };
+    let seal = seal.read().map_err(|Failure(_, text)| text)?;
+    create_from(source, seal, &asked.to, operator).await.map_err(|error| error.to_string())
 }
 
 fn ended(done: Result<(), Failure>) -> ExitCode {

@@ -26,6 +26,7 @@ use ward_store::{Snapshot, Store, StoreError};
 use crate::house::{House, System};
 use crate::paths::Paths;
 
+pub use command::on_request;
 pub use restore::{Restored, restore};
 pub use stream::Seal;
 
@@ -33,6 +34,8 @@ pub use stream::Seal;
 const VAULT_FILE: u64 = 1024 * 1024;
 /// How often the vault is read anew when it changes while it is read.
 const VAULT_TRIES: usize = 5;
+/// How the name of a copy of the store begins, which lies beside it until it is in the backup.
+const COPY: &str = "backup-";
 /// The entry that says what the others must be.
 const MANIFEST: &str = "manifest.json";
 /// Left in a restored directory until the server that starts on it has recorded that it was restored.
@@ -170,8 +173,8 @@ pub async fn create_from(
     }
     // The checkpoint covers what was durable before; the copy of the store is made after, so it knows all of it.
     let _ = source.log.checkpoint().await?;
-    let copy = Temporary(source.paths.store().join("backup.tmp"));
-    let _ = fs::remove_file(&copy.0);
+    let name = format!("{COPY}{:016x}.tmp", source.system.rng.next_u64());
+    let copy = Temporary(source.paths.store().join(name));
     let snapshot = source.store.snapshot(&copy.0).await?;
     let durable = source.log.size();
 
@@ -379,13 +382,18 @@ fn names(dir: &Path) -> Result<Vec<String>, BackupError> {
             let name = if below.is_empty() { name } else { format!("{below}/{name}") };
             if kind.is_dir() {
                 waiting.push(name);
-            } else if kind.is_file() && !name.ends_with(".tmp") {
+            } else if kind.is_file() && !is_temporary(Path::new(&name)) {
                 out.push(name);
             }
         }
     }
     out.sort_unstable();
     Ok(out)
+}
+
+/// Whether a file is one that is being written, or was when the power failed.
+fn is_temporary(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "tmp")
 }
 
 fn sync_dir(dir: &Path) -> Result<(), BackupError> {
@@ -401,9 +409,26 @@ struct Marker {
     restored: String,
 }
 
+/// What a start owes to backups: a copy of the store that a crash left goes, and a restore is recorded. The store is
+/// open in this process, so no backup of it is being made elsewhere.
+pub(crate) async fn wake(
+    paths: &Paths,
+    log: &Log,
+    tenant: &TenantId,
+    system: &System,
+) -> Result<(), SinkError> {
+    for entry in fs::read_dir(paths.store()).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if is_temporary(&path) && entry.file_name().to_string_lossy().starts_with(COPY) {
+            let _ = fs::remove_file(path);
+        }
+    }
+    record_restored(paths, log, tenant, system).await
+}
+
 /// Records that this data directory was restored, if it was and nobody has recorded it yet: an auditor who kept a
 /// newer checkpoint must find out why the log does not continue it.
-pub(crate) async fn record_restored(
+async fn record_restored(
     paths: &Paths,
     log: &Log,
     tenant: &TenantId,

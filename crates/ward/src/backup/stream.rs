@@ -159,10 +159,8 @@ impl<R: Read> Opener<R> {
         if header.len() < HEADER || !header.starts_with(MAGIC) {
             return Err(BackupError::NotABackup);
         }
-        let (&[version, kind, a, b, c, d], salt) = (
-            header.get(12..18).and_then(<[u8]>::as_array).ok_or(BackupError::NotABackup)?,
-            header.get(18..),
-        );
+        let (fixed, salt) = header.split_at_checked(HEADER - 32).ok_or(BackupError::NotABackup)?;
+        let [.., version, kind, a, b, c, d] = *fixed else { return Err(BackupError::NotABackup) };
         if version != VERSION {
             return Err(BackupError::Newer);
         }
@@ -175,7 +173,7 @@ impl<R: Read> Opener<R> {
             Seal::Key(_) if rounds != 0 => return Err(BackupError::Altered),
             Seal::Key(_) => ROUNDS,
         };
-        let key = seal.key(salt.unwrap_or_default(), rounds);
+        let key = seal.key(salt, rounds);
         let mut opener = Self {
             from,
             key,

@@ -8,7 +8,7 @@ use std::process::{Command as Process, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ward::backup::{BackupError, Made, Seal, create, restore};
+use ward::backup::{BackupError, Made, Seal, create, on_request, restore};
 use ward::house::{House, open_or_make_vault};
 use ward::paths::Paths;
 use ward_admin::{Command, Operator, Role};
@@ -142,7 +142,8 @@ async fn a_backup_made_under_load_restores_what_was_true() {
     let newer = world.house.log.checkpoint().await.unwrap();
     let again = create(&world.house, seal(), &early, "test").await;
     assert!(matches!(again, Err(BackupError::Exists(_))), "never over a file");
-    assert!(!world.house.paths.store().join("backup.tmp").exists());
+    let left = fs::read_dir(world.house.paths.store()).unwrap();
+    assert!(left.flatten().all(|entry| !entry.file_name().to_string_lossy().contains("backup")));
 
     // Each restores, and proves against its own checkpoint and the one that was kept before it was made.
     for (n, (file, made)) in made.iter().enumerate() {
@@ -258,6 +259,16 @@ async fn a_backup_altered_or_cut_anywhere_is_refused_and_leaves_nothing() {
     refused("appended", &longer);
     refused("empty", b"");
     fs::write(&file, &bytes).unwrap();
+    // What the admin listener will hand over.
+    let key = dir.0.join("asked.key");
+    private(&key, &[8; 32]);
+    let asked = dir.0.join("asked.ward");
+    let source = world.house.backup_source();
+    let body = serde_json::json!({ "to": asked, "key_file": key }).to_string();
+    on_request(&source, body.as_bytes(), "officer").await.unwrap();
+    let twice = on_request(&source, body.as_bytes(), "officer").await.unwrap_err();
+    assert!(twice.contains("exists already"), "{twice}");
+    assert!(on_request(&source, b"{}", "officer").await.unwrap_err().contains("key_file"));
     let other = Seal::Key(Secret::new([8; 32]));
     let wrong = restore(&file, &other, &data, None, None, &world.system);
     assert!(matches!(wrong, Err(BackupError::WrongSeal)));
