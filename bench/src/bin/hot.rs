@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 
 use serde_json::json;
 use ward_audit::Leaf;
-use ward_audit::format::Frame;
 use ward_core::crypto::hex;
 use ward_core::{
     BoxFuture, ClientId, ClientUri, Clock as _, CommunityUri, CorrelationId, DataKey, EventKind,
@@ -154,8 +153,6 @@ fn go(function: &str, times: &str) -> Result<(), Error> {
         body: hex(&[7; 32]),
         sealed: hex(&[8; 32]),
     };
-    let encoded = serde_json::to_vec(&leaf)?;
-    let sealed = [7; 400];
     let work: Box<dyn Fn()> = match function {
         "nothing" => Box::new(|| black_box(())),
         "parse-read" => Box::new(|| drop(black_box(parse(black_box(&read))))),
@@ -177,12 +174,6 @@ fn go(function: &str, times: &str) -> Result<(), Error> {
         }),
         "token-open" => Box::new(|| drop(black_box(ready(sealer.open(black_box(&token)))))),
         "leaf-encode" => Box::new(|| drop(black_box(serde_json::to_vec(black_box(&leaf))))),
-        "frame-write" => Box::new(|| {
-            let mut out = Vec::with_capacity(2048);
-            let frame = Frame { index: 1, durable: 1, leaf: &encoded, sealed: &sealed };
-            frame.write(&mut out);
-            drop(black_box(out));
-        }),
         _ => return Err("no such function".into()),
     };
     for _ in 0..times {

@@ -280,12 +280,13 @@ fn formats(data: &[u8]) -> bool {
 /// What the corpus has of the log: a frame, a leaf, the key and a note.
 pub fn seeds() -> Vec<Vec<u8>> {
     let original = &*ORIGINAL;
-    let (leaf, sealed) = &original.entries[3];
     let mut frame = vec![];
-    Frame { index: 3, durable: 3, leaf, sealed }.write(&mut frame);
+    let bytes = &original.files[&segment_path(0)];
+    let written = frames(bytes)[3];
+    written.write(&mut frame);
     [
         frame,
-        leaf.clone(),
+        written.leaf.to_vec(),
         original.key.clone().into_bytes(),
         original.checkpoint.clone().into_bytes(),
     ]
