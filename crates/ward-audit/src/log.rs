@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Mutex, oneshot};
 use ward_core::crypto::SigningKey;
 use ward_core::{
-    BoxFuture, Bus, Clock, Event, EventSink, KeyPurpose, KeyVault, Limits, LogMark, NodeId, Outbox,
-    OutboxRow, OutboxSeq, Receipt, Rng, SignedTree, SinkError, Timestamp,
+    BoxFuture, Bus, Clock, CorrelationId, Event, EventKind, EventSink, KeyPurpose, KeyVault,
+    Limits, LogMark, NodeId, Outbox, OutboxRow, OutboxSeq, Outcome, Receipt, Rng, SignedTree,
+    SinkError, Timestamp,
 };
 
 use crate::disk::Disk;
+use crate::format::{GAP, MAX_PLACE};
 use crate::leaf::{Entry, seal, shortened};
 use crate::note::{Checkpoint, VerifierKey};
 use crate::queue::{LogStats, Shared};
@@ -334,6 +336,14 @@ impl Log {
         Ok(())
     }
 
+    fn gap(&self, behind: &Event, first: u64, end: u64) -> Event {
+        let now = self.clock.now();
+        let correlation = CorrelationId::new(&*self.clock, &*self.rng);
+        let mut gap = Event::new(EventKind::Operator, GAP, behind.tenant.clone(), now, correlation);
+        gap.outcome = Outcome::Failed;
+        gap.with("first", first.to_string()).with("last", end.to_string())
+    }
+
     async fn seal_rows(
         &self,
         after: u64,
@@ -341,8 +351,19 @@ impl Log {
     ) -> Result<Vec<(Entry, Event)>, SinkError> {
         let (mut entries, mut last) = (Vec::with_capacity(rows.len()), after);
         for row in rows {
-            if row.seq.0 <= last {
+            if row.seq.0 <= last || row.seq.0 > MAX_PLACE {
                 return Err(SinkError::Outbox("its rows are out of order".into()));
+            }
+            if row.seq.0 > last + 1 {
+                // The store gives places without gaps: somebody took rows away. The log says so.
+                let (first, end) = (last + 1, row.seq.0 - 1);
+                tracing::error!(
+                    first,
+                    end,
+                    "rows of the outbox are missing; their events are lost"
+                );
+                let gap = self.gap(&row.event, first, end);
+                entries.push((self.seal(&gap, Some(OutboxSeq(end))).await?, gap));
             }
             last = row.seq.0;
             entries.push(match self.seal(&row.event, Some(row.seq)).await {

@@ -181,3 +181,31 @@ async fn a_log_that_lacks_what_the_store_knows_is_refused_with_the_way_out() {
     log.attach_outbox(store).await.unwrap();
     log.close().await;
 }
+
+#[tokio::test]
+async fn rows_that_were_taken_away_are_told_and_hold_up_nobody() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let seldom = crate::writer::Tuning {
+        checkpoint_every: std::time::Duration::from_hours(1),
+        ..super::EAGER
+    };
+    let options = house.options(Arc::new(disk.clone()));
+    let log = crate::Log::open_tuned(options, seldom).unwrap();
+    let store = Arc::new(Store::default());
+    log.attach_outbox(store.clone()).await.unwrap();
+    let seqs: Vec<_> = (0..5).map(|n| store.change(house.event(&n.to_string()))).collect();
+    store.rows.lock().unwrap().retain(|row| ![2, 3].contains(&row.seq.0));
+    log.settle(seqs[4]).await.unwrap();
+    // Also where the gap is not signed yet when the next start checks the places.
+    let log = house.open(&disk.crash(crate::testing::Survival::Everything)).unwrap();
+    let reader = log.reader().unwrap();
+    let logged: Vec<_> = reader
+        .leaves(0..9)
+        .map(|leaf| leaf.unwrap().1)
+        .map(|leaf| (leaf.outbox.unwrap(), leaf.action))
+        .collect();
+    let want = [(1, "released"), (3, "outbox-gap"), (4, "released"), (5, "released")];
+    assert_eq!(logged, want.map(|(place, action)| (place, action.to_owned())));
+    assert_eq!(reader.event(1).await.unwrap().event.body.detail["first"], "2");
+    log.close().await;
+}

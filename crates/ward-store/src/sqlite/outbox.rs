@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use ward_core::{
-    BoxFuture, DataKey, Event, LogMark, Outbox, OutboxRow, OutboxSeq, Rng, SignedTree, TenantId,
+    BoxFuture, CorrelationId, DataKey, Event, EventKind, LogMark, Outbox, OutboxRow, OutboxSeq,
+    Outcome, Rng, SignedTree, TenantId, VaultError,
 };
 
 use super::{Sealed, Store, limit};
@@ -10,6 +11,8 @@ use crate::StoreError;
 use crate::seal::Place;
 
 const TABLE: &str = "outbox";
+/// Action of the event that is logged instead of one that is lost.
+const DAMAGED: &str = "outbox-damaged";
 
 /// Writes the event's row, within the transaction of its state change.
 ///
@@ -39,6 +42,20 @@ pub(super) fn last_given(db: &Connection) -> Result<i64, StoreError> {
     Ok(last.unwrap_or(0))
 }
 
+/// A row as it stands there.
+struct Row {
+    tenant: TenantId,
+    sealed: Sealed,
+}
+
+impl Row {
+    fn read(row: &rusqlite::Row<'_>) -> Option<Self> {
+        let tenant: String = row.get(1).ok()?;
+        let sealed = Sealed::from_row(row, 2).ok()?;
+        Some(Self { tenant: TenantId::parse(&tenant).ok()?, sealed })
+    }
+}
+
 fn number(seq: OutboxSeq) -> i64 {
     i64::try_from(seq.0).unwrap_or(i64::MAX)
 }
@@ -50,28 +67,57 @@ impl Store {
         most: usize,
     ) -> Result<Vec<OutboxRow>, StoreError> {
         let (after, most) = (number(after), limit(most));
-        let rows: Vec<(i64, String, Sealed)> = self
+        let rows: Vec<(i64, Option<Row>)> = self
             .db
             .query(move |db| {
                 let mut rows = db.prepare_cached(
                     "SELECT seq, tenant, key_id, sealed FROM outbox
                      WHERE seq > ? ORDER BY seq LIMIT ?",
                 )?;
-                let rows = rows.query_map([after, most], |row| {
-                    Ok((row.get(0)?, row.get(1)?, Sealed::from_row(row, 2)?))
-                })?;
+                // Whatever else a column holds, the row is damaged and no reason to stop.
+                let rows =
+                    rows.query_map([after, most], |row| Ok((row.get(0)?, Row::read(row))))?;
                 Ok(rows.collect::<Result<_, _>>()?)
             })
             .await?;
         let mut events = Vec::with_capacity(rows.len());
-        for (seq, tenant, sealed) in rows {
-            let tenant =
-                TenantId::parse(&tenant).map_err(|_| StoreError::Damaged { table: TABLE })?;
-            let place = Place { tenant: &tenant, table: TABLE, row: &seq.to_be_bytes() };
-            let event: Event = self.unseal(place, &sealed).await?;
+        for (seq, row) in rows {
+            let opened = match row {
+                Some(row) => self.open_row(seq, &row).await,
+                None => Err(StoreError::Damaged { table: TABLE }),
+            };
+            let event = match opened {
+                Ok(event) => event,
+                Err(
+                    StoreError::Damaged { .. }
+                    | StoreError::Vault(VaultError::Unknown | VaultError::Destroyed),
+                ) => self.damaged(seq),
+                // What stands before it can go ahead.
+                Err(_) if !events.is_empty() => break,
+                Err(error) => return Err(error),
+            };
             events.push(OutboxRow { seq: OutboxSeq(seq.cast_unsigned()), event });
         }
         Ok(events)
+    }
+
+    async fn open_row(&self, seq: i64, row: &Row) -> Result<Event, StoreError> {
+        let place = Place { tenant: &row.tenant, table: TABLE, row: &seq.to_be_bytes() };
+        self.unseal(place, &row.sealed).await
+    }
+
+    /// What is logged of a row that does not open, so that it does not keep those behind it from the log (rule 4).
+    fn damaged(&self, seq: i64) -> Event {
+        tracing::error!(
+            place = seq,
+            "a row of the outbox is damaged or was altered; its event is lost"
+        );
+        let correlation = CorrelationId::new(&*self.clock, &*self.rng);
+        let tenant = TenantId::default_tenant();
+        let now = self.clock.now();
+        let mut event = Event::new(EventKind::Operator, DAMAGED, tenant, now, correlation);
+        event.outcome = Outcome::Failed;
+        event.with("place", seq.to_string())
     }
 
     /// The number that was given last, from the sequence itself: drained rows are gone.

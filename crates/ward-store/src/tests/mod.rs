@@ -255,7 +255,56 @@ async fn records_that_were_moved_or_altered_do_not_open() {
     let c = world.registration("c").uri;
     let damaged = store.registrations.by_uri(&world.tenant, &world.community, &c).await;
     assert!(matches!(damaged, Err(StoreError::Damaged { .. })));
-    assert!(store.outbox.pending(OutboxSeq(2), 10).await.is_err());
+    let rows = store.outbox.pending(OutboxSeq(2), 10).await.unwrap();
+    assert_eq!((rows.len(), rows[0].seq), (1, OutboxSeq(7)));
+    assert_eq!(rows[0].event.action, "outbox-damaged", "the moved row does not open");
+}
+
+/// The attacker's case: one junk row, and no state change is ever acknowledged again.
+#[tokio::test]
+async fn a_damaged_row_of_the_outbox_holds_up_nobody() {
+    let house = House::new();
+    let world = &house.world;
+    let store = house.open();
+    let put = |name: &str| {
+        let event = world.event(EventKind::Registration, "registered");
+        store.registrations.put(world.registration(name), Expected::Absent, event)
+    };
+    let _ = put("a").await.unwrap();
+    for row in [
+        "('default', 1, zeroblob(64))",
+        "('default', 1, x'')",
+        "('default', 99, zeroblob(64))",
+        "('default', -1, zeroblob(64))",
+        "('default', 9223372036854775807, zeroblob(64))",
+        "('No Such Tenant', 1, zeroblob(64))",
+    ] {
+        house.meddle(&format!("INSERT INTO outbox (tenant, key_id, sealed) VALUES {row}"));
+    }
+    let last = put("b").await.unwrap();
+    let rows = store.outbox.pending(OutboxSeq(0), 100).await.unwrap();
+    let actions: Vec<_> = rows.iter().map(|row| row.event.action.to_string()).collect();
+    let lost = vec!["outbox-damaged"; 6];
+    assert_eq!(actions, [vec!["registered"], lost, vec!["registered"]].concat());
+    assert!(rows.iter().map(|row| row.seq.0).eq(1..=8));
+    assert_eq!((last, &*rows[3].event.body.detail["place"]), (OutboxSeq(8), "4"));
+}
+
+#[tokio::test]
+async fn what_the_log_held_is_remembered_and_never_less() {
+    let house = House::new();
+    let store = house.open();
+    assert_eq!(store.outbox.mark("ward/log/a").await.unwrap(), ward_core::LogMark::default());
+    let tree = |size| ward_core::SignedTree { origin: "ward/log/a".into(), size, root: [7; 32] };
+    for (drained, size) in [(3, 9), (2, 8)] {
+        store.outbox.drained(OutboxSeq(drained)).await.unwrap();
+        store.outbox.signed(tree(size)).await.unwrap();
+    }
+    drop(store);
+    let store = house.open();
+    let want = ward_core::LogMark { drained: 3, signed: Some(tree(9)) };
+    assert_eq!(store.outbox.mark("ward/log/a").await.unwrap(), want);
+    assert_eq!(store.outbox.mark("ward/log/b").await.unwrap().signed, None);
 }
 
 #[tokio::test]
