@@ -427,8 +427,9 @@ fn split(sandbox: &Sandbox, sabotage: Option<Sabotage>) -> (Vec<String>, Vec<Str
     let mut roster = Vec::new();
     let mut strangers = Vec::new();
     for (index, id) in ids.into_iter().enumerate() {
-        // The generator plants cross-links between neighbours: one of them is in, the other out.
-        if matches!(index % 5, 0 | 2 | 3) { roster.push(id) } else { strangers.push(id) }
+        // The generator plants cross-links between neighbours: one of them is in, the other out. Who links
+        // to somebody outside is hidden (C12), so the one that is in is the one linked to.
+        if matches!(index % 5, 1..=3) { roster.push(id) } else { strangers.push(id) }
     }
     if sabotage == Some(Sabotage::Roster) {
         roster.extend(strangers.iter().cloned());
