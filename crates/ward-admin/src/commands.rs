@@ -1,33 +1,32 @@
-//! The commands and their execution.
+//! The commands, what they answer and why they are refused. One vocabulary for the command line, the API
+//! and the console; the JSON of a command is its name and its fields.
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use serde::{Deserialize, Serialize};
 use ward_core::{
-    Actor, BoxFuture, ClientId, Clock, CorrelationId, Event, EventKind, EventSink, GrantId,
-    IncidentId, Limits, OrganizationUri, Rng, SinkError, TenantId,
+    ApprovalId, ClientId, ClientUri, CommunityUri, GrantId, IncidentId, OperatorName,
+    OrganizationUri, SinkError, Timestamp,
 };
-use ward_issuer::{Act, Issuer, IssuerError};
-use ward_net::lists::RevocationLists;
+use ward_issuer::IssuerError;
 use ward_policy::Subject;
-use ward_respond::{Contain, ContainError};
 use ward_store::StoreError;
-use ward_store::repo::{Member, Registration, Repositories, RosterRow};
-use ward_trust::jose::Jws;
-use ward_trust::{Community, PathError};
+use ward_store::repo::{Incident, Member, RosterRow};
 
-use crate::{Operator, Role};
+use crate::Role;
+use crate::credentials::IssuedKey;
 
 /// One act of an operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
-    /// Ends everything that hangs on the subject; refused from the next request on.
+    /// Ends everything that hangs on the subject; refused from the next request on. A community, an
+    /// anchor or an intermediate needs a second person, unless the reason is [`KEY_COMPROMISE`].
     Revoke {
         /// What is revoked.
         subject: Subject,
         /// Why, for the log. No PHI.
         reason: String,
         /// The incident that it answers.
+        #[serde(default)]
         incident: Option<IncidentId>,
     },
     /// Puts a client on hold: its grants end, and it gets no token until it is released (T16).
@@ -35,10 +34,12 @@ pub enum Command {
         /// The client.
         client: ClientId,
         /// The grant under which it was noticed.
+        #[serde(default)]
         grant: Option<GrantId>,
         /// Why, for the log. No PHI.
         reason: String,
         /// The incident that it answers.
+        #[serde(default)]
         incident: Option<IncidentId>,
     },
     /// Lets a client that is on hold ask for tokens again.
@@ -47,6 +48,11 @@ pub enum Command {
         client: ClientId,
         /// Why, for the log. No PHI.
         reason: String,
+    },
+    /// Tells what hangs on the subject; changes nothing.
+    WhatIf {
+        /// What would be revoked.
+        subject: Subject,
     },
     /// Replaces the attribution roster of an organisation as a whole.
     ImportRoster {
@@ -59,22 +65,131 @@ pub enum Command {
     },
     /// Fetches all known revocation lists now, and ends the grants of certificates that they name.
     RefreshLists,
+    /// Lists registered clients, by client id.
+    ListClients {
+        /// Only those after this one.
+        #[serde(default)]
+        after: Option<ClientId>,
+    },
+    /// Lists incidents, newest first.
+    ListIncidents,
+    /// Lists operators.
+    ListOperators,
+    /// Lists acts that wait for a second person.
+    ListApprovals,
+    /// Makes an operator; its key is shown once. Another security officer needs a second person where
+    /// there are two already.
+    AddOperator {
+        /// Its name in the log.
+        name: OperatorName,
+        /// What it may do.
+        role: Role,
+    },
+    /// Removes an operator, whose key ends with it. The last security officer stays.
+    RemoveOperator {
+        /// Its name in the log.
+        name: OperatorName,
+    },
+    /// Approves, as the second person, an act that another operator asked for, and does it.
+    Approve {
+        /// Which.
+        approval: ApprovalId,
+    },
+    /// Turns down an act that waits, or takes back one's own.
+    Reject {
+        /// Which.
+        approval: ApprovalId,
+    },
 }
 
+/// The reason for which a revocation does not wait for a second person; a text may follow after a colon.
+pub const KEY_COMPROMISE: &str = "key-compromise";
+
 impl Command {
-    const fn word(&self) -> &'static str {
+    /// Its name, as in the JSON, the log and the path of the API.
+    pub const fn word(&self) -> &'static str {
         match self {
             Self::Revoke { .. } => "revoke",
             Self::HoldClient { .. } => "hold-client",
             Self::ReleaseClient { .. } => "release-client",
+            Self::WhatIf { .. } => "what-if",
             Self::ImportRoster { .. } => "import-roster",
             Self::RefreshLists => "refresh-lists",
+            Self::ListClients { .. } => "list-clients",
+            Self::ListIncidents => "list-incidents",
+            Self::ListOperators => "list-operators",
+            Self::ListApprovals => "list-approvals",
+            Self::AddOperator { .. } => "add-operator",
+            Self::RemoveOperator { .. } => "remove-operator",
+            Self::Approve { .. } => "approve",
+            Self::Reject { .. } => "reject",
         }
     }
 }
 
+/// One registered client, for a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClientSummary {
+    /// Its id.
+    pub client: ClientId,
+    /// The community that it came through.
+    pub community: CommunityUri,
+    /// Its URI.
+    pub uri: ClientUri,
+    /// Its name, as it gave it.
+    pub name: String,
+    /// What it may ask for.
+    pub scopes: String,
+    /// SHA-256 of its certificate: `certificate:…` as a subject.
+    pub certificate: ward_core::Thumbprint,
+    /// When it registered.
+    pub registered: Timestamp,
+    /// When it last changed.
+    pub updated: Timestamp,
+    /// Whether its registration has ended.
+    pub cancelled: bool,
+}
+
+/// One operator, for a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OperatorSummary {
+    /// Its name in the log.
+    pub name: OperatorName,
+    /// What it may do; absent if this version does not know the role, which then may do nothing.
+    pub role: Option<Role>,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// What hangs on a subject.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhatIf {
+    /// Registered clients that would lose their access.
+    pub clients: usize,
+    /// Their live grants, which would end at once.
+    pub live_grants: usize,
+}
+
+/// One act that waits for a second person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// Its id.
+    pub approval: ApprovalId,
+    /// Who asked for it.
+    pub requested_by: OperatorName,
+    /// When.
+    pub requested: Timestamp,
+    /// Until when it can be approved.
+    pub expires: Timestamp,
+    /// The act.
+    pub act: Command,
+    /// What hung on it when it was asked for.
+    pub what_if: WhatIf,
+}
+
 /// What a command did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Done {
     /// The subject is revoked.
     Revoked(Subject),
@@ -96,19 +211,68 @@ pub enum Done {
         /// Registered certificates that were found revoked, whose grants have ended.
         revoked: usize,
     },
+    /// What hangs on the subject.
+    WhatIf(WhatIf),
+    /// Registered clients; ask again after the last one for more.
+    Clients(Vec<ClientSummary>),
+    /// Incidents, newest first.
+    Incidents(Vec<Incident>),
+    /// Operators.
+    Operators(Vec<OperatorSummary>),
+    /// Acts that wait.
+    Approvals(Vec<Waiting>),
+    /// The operator is made.
+    OperatorAdded {
+        /// Its name.
+        name: OperatorName,
+        /// Its role.
+        role: Role,
+        /// Its key; kept nowhere, shown this once.
+        key: IssuedKey,
+    },
+    /// The operator is gone.
+    OperatorRemoved(OperatorName),
+    /// Nothing is done yet: a second person must approve.
+    WaitsForApproval(Box<Waiting>),
+    /// The act is turned down.
+    Rejected(ApprovalId),
 }
 
 /// Why a command was not done. Nothing is half-done after it.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The operator's role does not allow the act.
-    #[error("the role {role:?} may not {command}; ask a security officer")]
+    #[error("the role {role} may not {command}; ask a security officer")]
     Forbidden {
         /// The operator's role.
         role: Role,
         /// The act.
         command: &'static str,
     },
+    /// The one who asked for an act cannot approve it, nor can one who was made an operator after that.
+    #[error("an act of two needs a second person, who was an operator before it was asked for")]
+    SamePerson,
+    /// No such operator or act; it may have been taken, have expired or never been.
+    #[error("there is no such {0}, or not any more")]
+    Unknown(&'static str),
+    /// The name is taken.
+    #[error("there is an operator of that name")]
+    NameTaken,
+    /// Without a security officer nobody could make another.
+    #[error("the last security officer stays; add another first")]
+    LastOfficer,
+    /// As many operators as are allowed.
+    #[error("there are {0} operators already (limits.operators)")]
+    TooMany(usize),
+    /// The bootstrap code is wrong, was used or has expired, or there is an operator already.
+    #[error("the code is wrong, used or expired; restart `ward serve` for a new one")]
+    Code,
+    /// The key is wrong.
+    #[error("the operator key is not valid")]
+    Key,
+    /// Too many failed attempts.
+    #[error("too many failed attempts; try again in {0} s")]
+    Slow(u32),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -118,183 +282,4 @@ pub enum AdminError {
     /// There is no such subject, or the revocation could not be kept.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
-}
-
-/// What the commands work on.
-#[derive(Clone)]
-pub struct Deps {
-    /// The store.
-    pub store: Repositories,
-    /// The log.
-    pub sink: Arc<dyn EventSink>,
-    /// Where revocation takes effect.
-    pub issuer: Arc<Issuer>,
-    /// Revocation lists.
-    pub lists: Arc<RevocationLists>,
-    /// The communities whose members are registered.
-    pub communities: Vec<Community>,
-    /// Bounds.
-    pub limits: Arc<Limits>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub rng: Arc<dyn Rng>,
-}
-
-/// Executes commands for one tenant.
-pub struct Admin {
-    tenant: TenantId,
-    deps: Deps,
-}
-
-/// Registrations read at a time when lists are compared with them.
-const PAGE: usize = 500;
-
-impl Admin {
-    /// Commands for this tenant.
-    pub const fn new(tenant: TenantId, deps: Deps) -> Self {
-        Self { tenant, deps }
-    }
-
-    /// Does the command and records it; or refuses, and records that.
-    pub async fn execute(&self, operator: &Operator, command: Command) -> Result<Done, AdminError> {
-        if !operator.role.may(&command) {
-            let word = command.word();
-            let event = self.event(operator, EventKind::Operator, word).refused("ADMIN-ROLE");
-            self.deps.sink.record(vec![event]).await?;
-            return Err(AdminError::Forbidden { role: operator.role, command: word });
-        }
-        match command {
-            Command::Revoke { subject, reason, incident } => {
-                self.revoke(operator, subject, reason, incident).await
-            }
-            Command::HoldClient { client, grant, reason, incident } => {
-                let act = self.act(operator, reason, incident);
-                self.deps.issuer.hold(client, grant, &act).await?;
-                Ok(Done::ClientHeld(client))
-            }
-            Command::ReleaseClient { client, reason } => {
-                let act = self.act(operator, reason, None);
-                self.deps.issuer.release(client, &act).await?;
-                Ok(Done::ClientReleased(client))
-            }
-            Command::ImportRoster { organization, members, rows } => {
-                self.import_roster(operator, &organization, members, rows).await
-            }
-            Command::RefreshLists => self.refresh_lists(operator).await,
-        }
-    }
-
-    async fn revoke(
-        &self,
-        operator: &Operator,
-        subject: Subject,
-        reason: String,
-        incident: Option<IncidentId>,
-    ) -> Result<Done, AdminError> {
-        let act = self.act(operator, reason, incident);
-        self.deps.issuer.revoke(subject.clone(), &act).await?;
-        Ok(Done::Revoked(subject))
-    }
-
-    fn act(&self, operator: &Operator, reason: String, incident: Option<IncidentId>) -> Act {
-        Act {
-            operator: operator.name.clone(),
-            reason,
-            incident,
-            correlation: CorrelationId::new(&*self.deps.clock, &*self.deps.rng),
-        }
-    }
-
-    async fn import_roster(
-        &self,
-        operator: &Operator,
-        organization: &OrganizationUri,
-        members: Vec<Member>,
-        rows: Vec<RosterRow>,
-    ) -> Result<Done, AdminError> {
-        let patients = rows.len();
-        let event = self
-            .event(operator, EventKind::Roster, "imported")
-            .with("organization", organization.as_str())
-            .with("patients", patients.to_string())
-            .with("members", members.len().to_string());
-        let rosters = &self.deps.store.rosters;
-        let seq = rosters.import(&self.tenant, organization, members, rows, event).await?;
-        self.deps.sink.settle(seq).await?;
-        Ok(Done::RosterImported { patients })
-    }
-
-    async fn refresh_lists(&self, operator: &Operator) -> Result<Done, AdminError> {
-        let report = self.deps.lists.refresh().await;
-        let failed = report.lists.iter().filter(|list| list.failure.is_some()).count();
-        let mut revoked = 0;
-        let mut after = None;
-        loop {
-            let page = self.deps.store.registrations.list(&self.tenant, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.client);
-            for registration in &page {
-                let subject = Subject::Certificate(registration.thumbprint);
-                if registration.cancelled
-                    || self.deps.store.epochs.current(&self.tenant, &subject) > 0
-                    || !self.is_listed(registration).await
-                {
-                    continue;
-                }
-                self.revoke(operator, subject, "listed as revoked".to_owned(), None).await?;
-                revoked += 1;
-            }
-        }
-        let event = self
-            .event(operator, EventKind::Operator, "refresh-lists")
-            .with("lists", report.lists.len().to_string())
-            .with("failed", failed.to_string());
-        self.deps.sink.record(vec![event]).await?;
-        Ok(Done::ListsRefreshed { lists: report.lists.len(), failed, revoked })
-    }
-
-    /// Whether the lists of its issuers name a certificate on the path of this registration. Lists
-    /// that cannot be had say nothing here; at the token endpoint they refuse.
-    async fn is_listed(&self, registration: &Registration) -> bool {
-        let community = self.deps.communities.iter().find(|one| one.uri == registration.community);
-        let statement = Jws::parse(&registration.statement, &self.deps.limits);
-        let (Some(community), Ok(statement)) = (community, statement) else {
-            return false;
-        };
-        let (leaf, extra) = (statement.leaf(), statement.extra());
-        let verdict = self.deps.lists.validate(leaf, extra, community, Duration::MAX).await;
-        matches!(verdict, Err(PathError::Revoked))
-    }
-
-    fn event(&self, operator: &Operator, kind: EventKind, action: &'static str) -> Event {
-        let clock = &*self.deps.clock;
-        let correlation = CorrelationId::new(clock, &*self.deps.rng);
-        let mut event = Event::new(kind, action, self.tenant.clone(), clock.now(), correlation);
-        event.actor = Actor { operator: Some(operator.name.clone()), ..Actor::default() };
-        event
-    }
-}
-
-/// Response acts through the same command as a person, in the role that may contain and nothing else.
-impl Contain for Admin {
-    fn contain_client<'a>(
-        &'a self,
-        tenant: &'a TenantId,
-        client: ClientId,
-        grant: Option<GrantId>,
-        incident: IncidentId,
-        reason: &'a str,
-    ) -> BoxFuture<'a, Result<(), ContainError>> {
-        Box::pin(async move {
-            if *tenant != self.tenant {
-                return Err(ContainError(format!("tenant {tenant} is not served here")));
-            }
-            let operator = Operator { name: "ward-respond".into(), role: Role::Automatic };
-            let reason = reason.to_owned();
-            let command = Command::HoldClient { client, grant, reason, incident: Some(incident) };
-            let done = self.execute(&operator, command).await;
-            done.map(|_| ()).map_err(|error| ContainError(error.to_string()))
-        })
-    }
 }

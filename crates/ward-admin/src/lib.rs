@@ -2,13 +2,26 @@
 //!
 //! A [`Command`] is the same whether a person gives it at the command line, an API carries it or
 //! `ward-respond` gives it by itself: authorised here by role, recorded in the same log, done whole
-//! or not at all. Refused acts are recorded too.
+//! or not at all. Refused acts are recorded too. Operators prove themselves with keys of which only a
+//! hash is kept; the first is made with a one-time code. Acts that cut off many need two people.
 
+mod admin;
+mod approval;
+mod attempts;
 mod commands;
+mod credentials;
+mod operators;
 
 use std::borrow::Cow;
+use std::fmt;
 
-pub use commands::{Admin, AdminError, Command, Deps, Done};
+use serde::{Deserialize, Serialize};
+
+pub use admin::{Admin, Deps};
+pub use commands::{
+    AdminError, ClientSummary, Command, Done, KEY_COMPROMISE, OperatorSummary, Waiting, WhatIf,
+};
+pub use credentials::{BootstrapCode, IssuedKey};
 
 /// Who gives a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,32 +33,69 @@ pub struct Operator {
 }
 
 /// What an operator may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Runs the service: rosters and lists.
+    /// Reads, changes nothing.
+    Auditor,
+    /// Runs the service: rosters and lists; reads.
     Administrator,
-    /// Guards it: all that an administrator may, and revocation of anything.
+    /// Guards it: all that an administrator may, operators, approvals, and revocation of anything.
     SecurityOfficer,
-    /// Ward acting by itself: may end grants, nothing else.
+    /// Ward acting by itself: may end grants and hold clients, nothing else. No person has it.
     Automatic,
 }
 
 impl Role {
+    /// The roles that a person can have.
+    pub const PEOPLE: [Self; 3] = [Self::Auditor, Self::Administrator, Self::SecurityOfficer];
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Auditor => "auditor",
+            Self::Administrator => "administrator",
+            Self::SecurityOfficer => "security-officer",
+            Self::Automatic => "automatic",
+        }
+    }
+
+    /// The role of a person by its word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::PEOPLE.into_iter().find(|role| role.word() == word)
+    }
+
     /// The table of who may do what.
     pub const fn may(self, command: &Command) -> bool {
-        match (self, command) {
-            (Self::SecurityOfficer, _)
-            | (Self::Automatic, Command::HoldClient { .. })
-            | (Self::Administrator, Command::ImportRoster { .. } | Command::RefreshLists) => true,
-            (Self::Automatic, Command::Revoke { subject, .. }) => {
-                matches!(subject, ward_policy::Subject::Grant(_))
+        use Command as C;
+        match command {
+            C::WhatIf { .. }
+            | C::ListClients { .. }
+            | C::ListIncidents
+            | C::ListOperators
+            | C::ListApprovals => !matches!(self, Self::Automatic),
+            C::ImportRoster { .. } | C::RefreshLists => {
+                matches!(self, Self::Administrator | Self::SecurityOfficer)
             }
-            (
-                Self::Administrator | Self::Automatic,
-                Command::HoldClient { .. } | Command::ReleaseClient { .. },
-            )
-            | (Self::Administrator, Command::Revoke { .. })
-            | (Self::Automatic, Command::ImportRoster { .. } | Command::RefreshLists) => false,
+            C::Revoke { subject, .. } => match self {
+                Self::SecurityOfficer => true,
+                Self::Automatic => matches!(subject, ward_policy::Subject::Grant(_)),
+                Self::Auditor | Self::Administrator => false,
+            },
+            C::HoldClient { .. } => matches!(self, Self::SecurityOfficer | Self::Automatic),
+            C::ReleaseClient { .. } => matches!(self, Self::SecurityOfficer),
+            C::AddOperator { role, .. } => {
+                matches!(self, Self::SecurityOfficer) && !matches!(role, Self::Automatic)
+            }
+            C::RemoveOperator { .. } | C::Approve { .. } | C::Reject { .. } => {
+                matches!(self, Self::SecurityOfficer)
+            }
         }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }

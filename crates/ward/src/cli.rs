@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Client(crate::cli_client::Client),
     Backup(crate::backup::command::Backup),
     Restore(crate::backup::command::Restore),
+    Admin(crate::cli_admin::Admin),
 }
 
 /// Run a sample hospital behind Ward and walk through what Ward does.

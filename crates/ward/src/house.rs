@@ -33,6 +33,7 @@ use ward_store::{Repositories, Store, StoreError};
 use ward_watch::{CeilingDial, Ceilings, Detector, Watch};
 
 use crate::backup;
+use crate::ops::OpsDeps;
 use crate::paths::Paths;
 
 /// Time, randomness and bounds, made once.
@@ -224,6 +225,10 @@ pub struct House {
     pub paths: Paths,
     /// What can be changed while it runs.
     pub knobs: Knobs,
+    /// What the admin listener looks at; see [`crate::ops::start`].
+    pub ops: OpsDeps,
+    /// Certificate and key of the listener.
+    pub tls: Arc<TlsReload>,
     server: Running,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -267,6 +272,7 @@ impl House {
         let http = client(outward.upstream, &outward.upstream_roots)?;
         let lists = client(outward.lists, &outward.list_roots)?;
         let lists = RevocationLists::new(lists, clock.clone(), limits.clone());
+        let (probes, listed) = (http.clone(), lists.clone());
         let issuer = Arc::new(Issuer::new(
             IssuerConfig {
                 tenant: config.tenant.clone(),
@@ -359,14 +365,41 @@ impl House {
             clock.clone(),
             rng.clone(),
         );
-        let findings = responder.follow(&*bus, history).await.map_err(HouseError::History)?;
+        let findings =
+            responder.follow(&*bus, history.clone()).await.map_err(HouseError::History)?;
         let tasks = vec![tokio::spawn(watch.run()), tokio::spawn(responder.run(findings))];
 
         let front = Arc::new(Front { issuer, gateway });
-        let server = Server::start(listener, Some(config.tls), front, limits)
+        let tls = config.tls;
+        let server = Server::start(listener, Some(tls.clone()), front, limits)
             .map_err(|source| HouseError::File { path: "listener".to_owned(), source })?;
+        let ops = OpsDeps {
+            admin: admin.clone(),
+            log: log.clone(),
+            probe: repositories.probe.clone(),
+            lists: listed,
+            http: probes,
+            upstream: config.upstream,
+            server: server.stats(),
+            bus: bus.clone(),
+            history,
+            system: system.clone(),
+        };
         let paths = paths.clone();
-        Ok(Self { admin, log, bus, vault, repositories, store, paths, knobs, server, tasks })
+        Ok(Self {
+            admin,
+            log,
+            bus,
+            vault,
+            repositories,
+            store,
+            paths,
+            knobs,
+            ops,
+            tls,
+            server,
+            tasks,
+        })
     }
 
     /// What a backup of it is made of.

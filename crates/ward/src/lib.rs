@@ -3,9 +3,11 @@
 //! A library only so that black-box tests can raise a Ward ([`house`]) with a trust community and an
 //! upstream of their own; people use the `ward` command.
 
+mod admin_command;
 pub mod backup;
 mod check;
 mod cli;
+mod cli_admin;
 mod cli_client;
 mod cli_serve;
 mod client_command;
@@ -14,6 +16,7 @@ mod demo;
 pub mod house;
 mod init;
 mod log_command;
+pub mod ops;
 pub mod paths;
 mod private;
 pub mod serve;
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         // A file-size limit must come back as an error of the write, not as the end of the process.
         let _file_size = signal(SignalKind::from_raw(SIGXFSZ));
         match cli.command {
+            Command::Admin(command) => Ok(admin_command::run(&command).await),
             Command::Demo(demo) => demo::run(&demo).await,
             Command::Backup(command) => Ok(backup::command::backup(&command).await),
             Command::Restore(command) => Ok(backup::command::restored(&command)),

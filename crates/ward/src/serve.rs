@@ -24,6 +24,7 @@ use crate::config::{Config, ConfigError, Diagnostics, Mode};
 use crate::house::{House, HouseConfig, HouseError, Knobs, Outward, System, system};
 use crate::paths::Paths;
 use crate::private;
+use crate::{ops, ui};
 
 /// How often certificate files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -152,6 +153,7 @@ pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error:
         env!("CARGO_PKG_VERSION"),
     );
 
+    let desk = open_desk(&config, &house).await?;
     let drain = config.limits.upstream_timeout + Duration::from_secs(5);
     let reloader = Reloader::new(&options.config, config, house.knobs.clone(), system);
     let mut look = tokio::time::interval(LOOK);
@@ -172,9 +174,39 @@ pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error:
         }
     };
     tracing::info!(signal, "draining: no new connections, running requests end");
+    desk.drain();
     house.close_within(drain).await;
+    desk.close().await;
     tracing::info!("the last checkpoint is signed; Ward is down");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the admin listener, and shows the code for the first operator on the console of the machine.
+async fn open_desk(
+    config: &Config,
+    house: &House,
+) -> Result<ops::Running, Box<dyn std::error::Error>> {
+    let address = config.admin.address;
+    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::System {
+        what: format!("`admin.address` {address}"),
+        source,
+        way: "end what uses it, or choose another",
+    })?;
+    // Off this machine it speaks TLS, with the certificate of the partners' listener.
+    let tls = (!address.ip().is_loopback()).then(|| house.tls.clone());
+    let desk = ops::start(listener, tls, house.ops.clone()).await?;
+    let (at, life) = (desk.local_addr(), config.limits.bootstrap_life);
+    tracing::info!(address = %at, "the admin listener is up: /healthz /readyz /metrics");
+    if let Some(code) = house.admin.offer_bootstrap().await? {
+        // Not a diagnostic: a secret for whoever sits here, once, and in no log.
+        ui::notice(&format!(
+            "no operator yet. Within {} minutes: ward admin bootstrap --name NAME --key-file FILE\n\
+             and type this code, which works once: {}",
+            life.as_secs().div_ceil(60),
+            code.expose(),
+        ));
+    }
+    Ok(desk)
 }
 
 const fn word(mode: Mode) -> &'static str {

@@ -117,6 +117,12 @@ impl Ui {
     }
 }
 
+/// Something for whoever sits at the machine, on standard error.
+pub(crate) fn notice(text: &str) {
+    let mut err = io::stderr().lock();
+    let _ = writeln!(err, "ward: {text}");
+}
+
 /// An error on standard error: what went wrong, its causes, and the way out if we know one.
 pub(crate) fn error(text: &str) {
     let mut err = io::stderr().lock();

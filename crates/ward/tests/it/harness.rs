@@ -69,7 +69,7 @@ pub struct World {
     pub token: String,
     pub system: System,
     _dir: TempDir,
-    tls_root: Vec<u8>,
+    pub tls_root: Vec<u8>,
     next: AtomicU64,
     configured: Box<dyn Fn() -> HouseConfig + Send + Sync>,
 }
@@ -119,7 +119,8 @@ impl World {
             TlsReload::new(server_config(&tls_chain, &tls_key, TlsVersions::default()).unwrap());
         let (place, upstream, ceiling) = (origin.clone(), setup.upstream.clone(), setup.ceiling);
         let lists = pki.lists_authority();
-        let configured = Box::new(move || HouseConfig {
+        let configured = Box::new(move || {
+            HouseConfig {
             tenant: tenant.clone(),
             origin: place.clone(),
             upstream: upstream.clone(),
@@ -131,6 +132,7 @@ impl World {
             }),
             outward: Outward::plain(Egress::allowing([authority(&upstream), lists.clone()])),
             tls: tls.clone(),
+        }
         });
         let house = House::open(&paths, vault, configured(), listener, &system).await.unwrap();
         let rows = setup

@@ -25,6 +25,8 @@ mod faults;
 mod floors;
 mod harness;
 mod hostile;
+mod operators;
+mod ops;
 mod pki;
 mod place;
 mod rows;
