@@ -5,6 +5,7 @@
 //! with the committed corpus and seeded mutations of it on every `cargo test`.
 
 pub mod bundle;
+pub mod config;
 pub mod der;
 pub mod jwt;
 pub mod request;
@@ -18,11 +19,12 @@ use std::task::{Context, Poll, Waker};
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("request", request::check),
     ("jwt", jwt::check),
     ("der", der::check),
     ("bundle", bundle::check),
+    ("config", config::check),
     ("tiles", tiles::check),
     ("sealed", sealed::check),
 ];
