@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use ward_core::Limits;
 use ward_fhir::{FhirRequest, Interaction, Search, TotalMode};
@@ -93,6 +93,9 @@ impl Upstream {
         }
         *request.method_mut() = method;
         let headers = request.headers_mut();
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
         if search {
             headers.insert(
                 HeaderName::from_static("prefer"),

@@ -14,7 +14,7 @@ use ward_net::http::Body;
 use ward_net::server::{Handler, Peer, Running, Server};
 
 use crate::pki::{Key, Leaf, Pki};
-use crate::place::{Place, free_port, pem, replaced, sandbox};
+use crate::place::{Place, Serving, free_port, pem, replaced, said, sandbox, ward};
 
 /// A server with one fault.
 struct Scripted {
@@ -187,7 +187,7 @@ async fn an_upstream_behind_tls_and_a_password_is_reached() {
     let tls = ward_net::tls::server_config(&chain, &key, ward_net::tls::TlsVersions::default());
     let handler = Arc::new(Closed(Scripted {
         metadata: (200, statement("4.0.1")),
-        search: (200, page(&format!("{base}?_getpages=1"))),
+        search: (200, json!({ "resourceType": "Bundle", "type": "searchset" })),
         strict: true,
     }));
     let tls = Some(ward_net::tls::TlsReload::new(tls.unwrap()));
@@ -207,7 +207,27 @@ async fn an_upstream_behind_tls_and_a_password_is_reached() {
     assert!(report.contains("chmod 600") && !report.contains("of-ward"), "{report}");
     fs::set_permissions(place.path("w/secret"), fs::Permissions::from_mode(0o600)).unwrap();
     let report = place.check().1.to_string();
-    assert!(report.contains("its paging links work") && !report.contains("of-ward"), "{report}");
+    assert!(report.contains("fewer than two patients") && !report.contains("of-ward"), "{report}");
+
+    // And by the gateway, for a partner that knows nothing of either.
+    let mut pki = Pki::start().await;
+    place.join(&mut pki);
+    let serving = Serving::start(&place).await;
+    let partner = place.partner(&mut pki);
+    let run = |words: &[&str], more: &[&str]| {
+        let common = partner.iter().map(String::as_str);
+        let all: Vec<&str> =
+            words.iter().copied().chain(common).chain(more.iter().copied()).collect();
+        let output = ward(&all);
+        serde_json::from_slice::<Value>(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", said(&output)))
+    };
+    let scope = ["--scope", "system/Practitioner.rs", "--contact", "mailto:ops@partner.example"];
+    run(&["client", "register"], &scope);
+    let organization = ["--organization", "https://partner.example/org"];
+    let read = run(&["client", "get", "Practitioner?_count=1"], &organization);
+    assert_eq!(read["status"], 200, "{read}\n{}", serving.said());
+    assert!(!read.to_string().contains("of-ward") && !serving.said().contains("of-ward"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncReadExt as _;
 
+use crate::harness::TempDir;
 use crate::pki::{COMMUNITY, Pki};
 use crate::place::{Place, Serving, ask, mode_of, replaced, said, sandbox, ward};
 
@@ -202,4 +203,51 @@ async fn a_reload_takes_all_or_nothing_and_drops_no_connection() {
     fs::copy(place.path("w/community/key.pem"), place.path("w/tls/key.pem")).unwrap();
     serving.until("the old ones stay").await;
     assert_eq!(place.discover().await.0, 200);
+}
+
+/// Nothing is asked where nobody can answer, and a passphrase takes the place of the key file.
+#[test]
+fn init_without_a_terminal_says_what_is_missing() {
+    let dir = TempDir::new("init");
+    let place = dir.0.join("w");
+    let place = place.to_str().unwrap();
+    let missing = ward(&["init", place]);
+    assert!(
+        !missing.status.success() && said(&missing).contains("--origin is missing"),
+        "{}",
+        said(&missing)
+    );
+    let origin =
+        ["--origin", "https://ward.example.org", "--upstream", "https://fhir.example.org/r4"];
+    let given = |more: &[&str]| ward(&[&["init", place][..], &origin, more].concat());
+    let bad = given(&["--community", "our community"]);
+    assert!(!bad.status.success() && said(&bad).contains("which is no URI"), "{}", said(&bad));
+    let bad = ward(&[
+        "init",
+        place,
+        "--origin",
+        "http://ward.example.org",
+        "--upstream",
+        "x",
+        "--community",
+        COMMUNITY,
+    ]);
+    let text = said(&bad);
+    assert!(text.contains("write https://") && text.contains("no http or https URL"), "{text}");
+    assert!(!dir.0.join("w").exists(), "a refused run leaves nothing behind");
+
+    let secret = dir.0.join("passphrase");
+    fs::write(&secret, "correct horse battery staple\n").unwrap();
+    let made = given(&["--community", COMMUNITY, "--passphrase-file", secret.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", said(&made));
+    assert!(!dir.0.join("w/vault.key").exists() && !dir.0.join("w/tls/key.pem").exists());
+    let config = dir.0.join("w/ward.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(
+        text.contains("passphrase_file = ") && text.contains("\nallow_private = false"),
+        "{text}"
+    );
+    let checked = ward(&["check", "--offline", "--config", config.to_str().unwrap()]);
+    let report = said(&checked);
+    assert!(report.contains("keys.passphrase_file") && report.contains("chmod 600"), "{report}");
 }
