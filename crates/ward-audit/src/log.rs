@@ -22,6 +22,8 @@ use crate::verify::{Checked, TIME_BLOCK, check};
 use crate::writer::{Tuning, Writer, rebuild_tiles, recover};
 use crate::{LogError, Reader, disk_error};
 
+/// Between two attempts to record the start.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
 /// Outbox rows read at once.
 const DRAIN_ROWS: usize = 256;
 
@@ -161,6 +163,36 @@ impl Log {
         self.hold_against(outbox.mark(self.key.name()).await.map_err(SinkError::Outbox)?).await?;
         *self.outbox.lock().await = Attached { outbox: Some(outbox), marked: 0, told: 0 };
         self.drain(None).await
+    }
+
+    /// [`Log::attach_outbox`], then records that the server came up. A log that takes no entries at the moment, because
+    /// its disk is full, is no reason to stay down: nothing is released until it does, and the task that is returned
+    /// records the event then. What attaching refuses is refused.
+    pub async fn wake(
+        self: &Arc<Self>,
+        outbox: Arc<dyn Outbox>,
+        started: Event,
+    ) -> Result<Option<tokio::task::JoinHandle<()>>, SinkError> {
+        if let Err(error) = self.attach_outbox(outbox).await {
+            if self.outbox.lock().await.outbox.is_none() {
+                return Err(error);
+            }
+            tracing::error!(%error, "state changes wait for the log");
+        }
+        // The events of the outbox, if any wait, go along with this one.
+        let Err(error) = self.record(vec![started.clone()]).await else { return Ok(None) };
+        tracing::error!(%error, "the log takes no entries: all data is refused until it does; free space on its disk");
+        let log = Arc::clone(self);
+        Ok(Some(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RETRY).await;
+                match log.record(vec![started.clone()]).await {
+                    Ok(_) => return tracing::info!("the log takes entries again"),
+                    Err(_) if log.shared.is_closing() => return,
+                    Err(_) => {}
+                }
+            }
+        })))
     }
 
     /// Refuses to go on with a log that lacks what the store knows of it.

@@ -182,6 +182,10 @@ impl Shared {
         Ok(())
     }
 
+    pub(crate) fn is_closing(&self) -> bool {
+        lock(&self.jobs).closing
+    }
+
     /// No further jobs; the writer ends after those that wait.
     pub(crate) fn close(&self) {
         lock(&self.jobs).closing = true;

@@ -258,11 +258,16 @@ impl House {
             rng: rng.clone(),
             limits: limits.clone(),
         })?;
-        log.attach_outbox(repositories.outbox.clone()).await?;
         let sink: Arc<dyn EventSink> = log.clone();
         let key_path = paths.verifier_key();
-        fs::write(&key_path, format!("{}\n", log.verifier_key()))
-            .map_err(|source| HouseError::File { path: key_path.display().to_string(), source })?;
+        let verifier = format!("{}\n", log.verifier_key());
+        // Not written anew when it is there: on a full disk that would only empty it.
+        if fs::read_to_string(&key_path).ok().as_ref() != Some(&verifier) {
+            fs::write(&key_path, verifier).map_err(|source| HouseError::File {
+                path: key_path.display().to_string(),
+                source,
+            })?;
+        }
 
         let client = |egress: Egress, roots: &[Vec<u8>]| {
             let tls = ward_net::tls::client_config(roots.iter().map(Vec::as_slice))?;
@@ -335,7 +340,7 @@ impl House {
             clock.now(),
             CorrelationId::new(&*clock, &*rng),
         );
-        sink.record(vec![started]).await?;
+        let owed = log.wake(repositories.outbox.clone(), started).await?;
         backup::wake(paths, &log, &config.tenant, system).await?;
 
         let history: Arc<dyn History> = Arc::new(LogHistory::new(log.clone()));
@@ -367,7 +372,8 @@ impl House {
         );
         let findings =
             responder.follow(&*bus, history.clone()).await.map_err(HouseError::History)?;
-        let tasks = vec![tokio::spawn(watch.run()), tokio::spawn(responder.run(findings))];
+        let mut tasks = vec![tokio::spawn(watch.run()), tokio::spawn(responder.run(findings))];
+        tasks.extend(owed);
 
         let front = Arc::new(Front { issuer, gateway });
         let tls = config.tls;

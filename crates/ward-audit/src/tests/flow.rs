@@ -406,3 +406,34 @@ async fn a_clock_that_was_set_back_does_not_put_off_checkpoints() {
     assert!(signed() >= 1, "signed again although the clock is behind");
     log.close().await;
 }
+
+/// The attacker's case: Ward is restarted while the log's volume is full, and stays down for good.
+#[tokio::test]
+async fn a_restart_on_a_full_disk_comes_up_refuses_and_recovers_by_itself() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let store = Arc::new(super::Store::default());
+    let log = house.open(&disk).unwrap();
+    assert!(log.wake(store.clone(), house.event("started")).await.unwrap().is_none());
+    let before = store.change(house.event("change"));
+    log.settle(before).await.unwrap();
+    let _ = store.change(house.event("nobody waited for it"));
+    let disk = disk.crash(Survival::Nothing);
+    disk.set_capacity(Some(disk.used()));
+    let log = house.open(&disk).unwrap();
+    let owed = log.wake(store.clone(), house.event("started again")).await.unwrap().unwrap();
+    assert!(matches!(log.record(vec![house.event("read")]).await, Err(SinkError::Unwritable(_))));
+    assert!(log.healthy().is_err());
+    disk.set_capacity(None);
+    tokio::time::timeout(std::time::Duration::from_secs(10), owed).await.unwrap().unwrap();
+    assert_eq!((log.size(), store.waiting()), (4, 0));
+    assert_eq!(
+        log.reader().unwrap().event(3).await.unwrap().event.body.detail["name"],
+        "started again"
+    );
+    log.close().await;
+    // What must be refused is refused, not tried again.
+    let log = house.open(&MemoryDisk::new()).unwrap();
+    let refused = log.wake(store, house.event("started")).await.err().unwrap();
+    assert!(matches!(refused, SinkError::LogBehind(_)), "{refused}");
+    log.close().await;
+}
