@@ -71,7 +71,8 @@ pub fn open_or_make_vault(
     key_file: &Path,
     system: &System,
 ) -> Result<Arc<FileVault>, StoreError> {
-    if !key_file.exists() {
+    // A new key would not open a vault that is there; opening it says what is missing.
+    if !key_file.exists() && !dir.join("vault.json").exists() {
         create_key_file(key_file, &*system.rng)?;
     }
     open_vault_with_key_file(dir, key_file, system)
