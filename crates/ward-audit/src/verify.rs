@@ -95,7 +95,8 @@ pub fn verify(
     let key = VerifierKey::parse(verifier_key)?;
     let elsewhere = match checkpoint {
         None => None,
-        Some(note) => match Checkpoint::verify(note, &key) {
+        // Blank lines behind it are what an editor or a shell leaves; they are not part of a note.
+        Some(note) => match Checkpoint::verify(&format!("{}\n", note.trim_end()), &key) {
             Some(said) => Some(said),
             None => {
                 return altered(

@@ -146,6 +146,10 @@ fn the_untouched_log_verifies() {
     let report = verify(&disk(&sample.files), &sample.key, Some(&sample.kept)).unwrap();
     assert_eq!((report.size, report.signed, report.torn_bytes), (SIZE, SIZE, 0));
     assert_eq!(report.checkpoints, 12 + 1 + 1 + 1, "history with the empty tree, current, kept");
+    for blank in ["\n", "\n\n", "\r\n"] {
+        let kept = format!("{}{blank}", sample.kept);
+        assert!(verify(&disk(&sample.files), &sample.key, Some(&kept)).is_ok(), "{blank:?}");
+    }
     let entries = entries();
     let relaid = forge(&entries);
     assert!(
