@@ -81,7 +81,11 @@ async fn from_an_empty_folder_to_a_guarded_server() {
     let mut serving = Serving::start(&place).await;
     assert_eq!(place.discover().await.0, 200);
     let banner = serving.said();
-    assert_eq!(banner.lines().filter(|line| line.contains("is up")).count(), 1, "{banner}");
+    assert_eq!(
+        banner.lines().filter(|line| line.contains("INFO ward::serve: Ward ")).count(),
+        1,
+        "{banner}"
+    );
     // Without a token nothing of the upstream is seen.
     let (_, mut stream) = place.connect().await;
     assert_eq!(ask(&mut stream, "/default/fhir/Patient").await, 401);
