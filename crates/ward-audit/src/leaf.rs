@@ -173,6 +173,17 @@ pub(crate) fn shortened(event: &Event) -> Event {
     short.with("action", action).with("sha256", digest)
 }
 
+/// About how many octets the sealed body of an event has, before it is made.
+pub(crate) fn draft_octets(event: &Event) -> usize {
+    let released = event.body.released.iter().map(|one| {
+        let labels: usize = one.labels.iter().map(|label| label.len() + 4).sum();
+        let version = one.version.as_ref().map_or(0, String::len);
+        128 + one.reference.len() + version + one.owners.len() * 67 + labels
+    });
+    let detail = event.body.detail.iter().map(|(name, value)| name.len() + value.len() + 8);
+    256 + released.sum::<usize>() + detail.sum::<usize>()
+}
+
 /// Which key opens a sealed body.
 pub(crate) fn key_of(sealed: &[u8]) -> Option<(u32, KeyId)> {
     let (day, rest) = sealed.split_first_chunk::<4>()?;

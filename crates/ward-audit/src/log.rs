@@ -14,7 +14,7 @@ use ward_core::{
 
 use crate::disk::Disk;
 use crate::format::{GAP, MAX_PLACE};
-use crate::leaf::{Entry, seal, shortened};
+use crate::leaf::{Entry, draft_octets, seal, shortened};
 use crate::note::{Checkpoint, VerifierKey};
 use crate::queue::{LogStats, Shared};
 use crate::tiles::Tiles;
@@ -55,7 +55,7 @@ pub struct LogOptions {
 /// The log of this node. Call [`Log::close`] before dropping it: it signs a last checkpoint and gives the directory
 /// free; dropping alone does so a little later.
 pub struct Log {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
     vault: Arc<dyn KeyVault>,
     clock: Arc<dyn Clock>,
@@ -304,7 +304,11 @@ impl Log {
         }
     }
 
-    async fn seal(&self, event: &Event, seq: Option<OutboxSeq>) -> Result<Entry, SinkError> {
+    pub(crate) async fn seal(
+        &self,
+        event: &Event,
+        seq: Option<OutboxSeq>,
+    ) -> Result<Entry, SinkError> {
         let day = self.clock.now().day();
         let key = self.vault.current(&event.tenant, KeyPurpose::LogBody(day)).await?;
         seal(event, seq, self.key.name(), day, &key, &*self.rng)
@@ -316,14 +320,15 @@ impl Log {
             // is told to the next settle, not to this caller.
             let _ = self.drain(None).await;
         }
+        if events.is_empty() {
+            return Ok(Receipt { first: self.size(), count: 0 });
+        }
+        let places = self.shared.reserve(events.iter().map(draft_octets)).await?;
         let mut entries = Vec::with_capacity(events.len());
         for event in events {
             entries.push((self.seal(&event, None).await?, event));
         }
-        if entries.is_empty() {
-            return Ok(Receipt { first: self.size(), count: 0 });
-        }
-        self.shared.append(entries).await
+        self.shared.append_in(places, entries).await
     }
 
     /// Puts the outbox into the log, at least up to `upto`. One drain at a time; who waited finds it done.

@@ -155,11 +155,28 @@ impl Shared {
 
     /// Waits for room, hands the entries over, and waits until they are durable.
     pub(crate) async fn append(&self, entries: Vec<(Entry, Event)>) -> Result<Receipt, SinkError> {
-        let weight: usize =
-            entries.iter().map(|(entry, _)| 1 + entry.sealed.len() / OCTETS_PER_PLACE).sum();
+        let octets = entries.iter().map(|(entry, _)| entry.sealed.len());
+        let places = self.reserve(octets).await?;
+        self.append_in(places, entries).await
+    }
+
+    /// Waits for room for entries of so many octets each. Callers that take it before they seal bound the octets of
+    /// what is sealed and waits, however many they are.
+    pub(crate) async fn reserve(
+        &self,
+        octets: impl Iterator<Item = usize>,
+    ) -> Result<OwnedSemaphorePermit, SinkError> {
+        let weight: usize = octets.map(|octets| 1 + octets / OCTETS_PER_PLACE).sum();
         let weight = u32::try_from(weight.clamp(1, self.bound)).unwrap_or(1);
-        let places =
-            Arc::clone(&self.places).acquire_many_owned(weight).await.map_err(|_| closed())?;
+        Arc::clone(&self.places).acquire_many_owned(weight).await.map_err(|_| closed())
+    }
+
+    /// Hands entries over in the room that was reserved for them, and waits until they are durable.
+    pub(crate) async fn append_in(
+        &self,
+        places: OwnedSemaphorePermit,
+        entries: Vec<(Entry, Event)>,
+    ) -> Result<Receipt, SinkError> {
         let (reply, answer) = oneshot::channel();
         self.put(Job::Append(Append { entries, reply, _places: places }))?;
         answer.await.map_err(|_| closed())?

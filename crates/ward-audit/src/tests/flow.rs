@@ -437,3 +437,24 @@ async fn a_restart_on_a_full_disk_comes_up_refuses_and_recovers_by_itself() {
     assert!(matches!(refused, SinkError::LogBehind(_)), "{refused}");
     log.close().await;
 }
+
+#[tokio::test]
+async fn nothing_is_sealed_before_there_is_room_for_it() {
+    let (house, disk) = (House::new(1), MemoryDisk::new());
+    let log = house.open(&disk).unwrap();
+    let mut heavy = house.event("heavy");
+    heavy.body.detail.insert("reason".into(), "y".repeat(900 * 1024));
+    let estimate = crate::leaf::draft_octets(&heavy);
+    let entry = log.seal(&heavy, None).await.unwrap();
+    assert!(estimate.abs_diff(entry.sealed.len()) < 1024, "{estimate}");
+    // All room is taken (log_queue is 64 places of 64 KiB): a caller waits with its draft unsealed.
+    let room = log.shared.reserve(std::iter::once(63 * 64 * 1024)).await.unwrap();
+    let asked = house.vault.asked.load(std::sync::atomic::Ordering::SeqCst);
+    let wait = std::time::Duration::from_millis(50);
+    let waiting = log.record(vec![heavy.clone()]);
+    assert!(tokio::time::timeout(wait, waiting).await.is_err());
+    assert_eq!(house.vault.asked.load(std::sync::atomic::Ordering::SeqCst), asked);
+    drop(room);
+    log.record(vec![heavy]).await.unwrap();
+    log.close().await;
+}
