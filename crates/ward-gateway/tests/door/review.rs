@@ -69,8 +69,8 @@ const SHAPES: [&str; 6] = [
 /// there was a `total`; any patient among the alternatives made a search count as narrowed.
 #[tokio::test]
 async fn one_hidden_record_changes_no_answer_at_any_number_of_visible_ones() {
-    let mut hidden = observation("hid", "z");
-    hidden["performer"] = json!([{"reference": "Patient/z"}]);
+    let mut hidden = visible("hid");
+    hidden["subject"] = json!({"reference": "Patient/z"});
     let mut shared = observation("hid", "a");
     shared["performer"] = json!([{"reference": "Patient/z"}, {"reference": "Practitioner/7"}]);
     for k in [0, 1, 7, 8, 14, 15, 16, 17, 23, 24, 31, 32] {
@@ -106,6 +106,23 @@ async fn one_hidden_record_changes_no_answer_at_any_number_of_visible_ones() {
                 assert_eq!(without, learn(records).await, "{k} visible, hidden at {place}");
             }
         }
+    }
+}
+
+/// E3: where the work limit is reached it is a channel (SECURITY.md). With the limit of the review, eight pages
+/// of two, the comparison above finds it.
+#[tokio::test]
+async fn the_work_limit_is_a_channel_where_it_is_reached() {
+    let limits = Limits { upstream_page: 2, refill_pages: 8, ..patient_limits() };
+    let target = "/Observation?performer=Practitioner/7,Patient/z&_count=1&_total=accurate";
+    for (k, differs) in [(15, false), (16, true), (17, false)] {
+        let mut records: Vec<Value> = (0..k).map(|n| visible(&format!("v{n}"))).collect();
+        let without = Door::before(server(records.clone()), limits.clone()).await;
+        let mut hidden = visible("hid");
+        hidden["subject"] = json!({"reference": "Patient/z"});
+        records.push(hidden);
+        let with = Door::before(server(records), limits.clone()).await;
+        assert_eq!(told(&without, target).await != told(&with, target).await, differs, "{k}");
     }
 }
 
