@@ -236,6 +236,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "stands beside lags in a script")]
     fn news(index: u64, seconds: i64) -> News {
         Ok(Message::Recorded(Arc::new(recorded(index, seconds))))
     }
