@@ -108,6 +108,10 @@ fn request_of(act: &Act) -> Result<(&'static str, Value), AskError> {
             let fields = json!({ "organization": organization, "members": members, "rows": rows });
             ("import-roster", fields)
         }
+        Act::Backup { to, backup_key, passphrase_file } => (
+            "backup",
+            json!({ "to": to, "key_file": backup_key, "passphrase_file": passphrase_file }),
+        ),
         Act::Lists(Lists::Refresh) => ("refresh-lists", json!({})),
         Act::Clients(Clients::List) => ("list-clients", json!({})),
         Act::Incidents(Incidents::List) => ("list-incidents", json!({})),

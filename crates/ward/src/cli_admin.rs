@@ -62,6 +62,18 @@ pub(crate) enum Act {
         #[arg(long)]
         what_if: bool,
     },
+    /// Have the running server back itself up into a file on its own machine.
+    Backup {
+        /// The backup to write there, a full path; must not exist.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// File there with the key of the backup: 32 random octets, owner-only.
+        #[arg(long, value_name = "FILE", required_unless_present = "passphrase_file")]
+        backup_key: Option<PathBuf>,
+        /// File there with the passphrase of the backup, owner-only.
+        #[arg(long, value_name = "FILE", conflicts_with = "backup_key")]
+        passphrase_file: Option<PathBuf>,
+    },
     /// Attribution rosters: which patients an organisation may see.
     #[command(subcommand)]
     Roster(Roster),

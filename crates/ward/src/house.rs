@@ -390,6 +390,13 @@ impl House {
             server: server.stats(),
             bus: bus.clone(),
             history,
+            backup: backup::Source {
+                paths: paths.clone(),
+                store: store.clone(),
+                log: log.clone(),
+                tenant: config.tenant,
+                system: system.clone(),
+            },
             system: system.clone(),
         };
         let paths = paths.clone();

@@ -184,6 +184,9 @@ struct Asked {
 pub async fn on_request(source: &Source, asked: &[u8], operator: &str) -> Result<Made, String> {
     let asked: Asked = serde_json::from_slice(asked)
         .map_err(|error| format!("{error}; send {{\"to\": PATH, \"key_file\": PATH}}"))?;
+    if !asked.to.is_absolute() {
+        return Err("give a full path: it is on the server's machine".to_owned());
+    }
     let seal = SealedBy { passphrase_file: asked.passphrase_file, key_file: asked.key_file };
     let seal = seal.read().map_err(|Failure(_, text)| text)?;
     create_from(source, seal, &asked.to, operator).await.map_err(|error| error.to_string())
@@ -259,7 +262,7 @@ async fn open(paths: Paths, unlock: &Unlock, system: &System) -> Result<Source, 
         StoreError::InUse(_) => Failure(
             1,
             format!(
-                "Ward is serving from {}: ask the server for the backup (docs/operate/backup.md), or stop it first",
+                "Ward is serving from {}: have the server make it (ward admin backup --to FILE --backup-key FILE), or stop it first",
                 paths.root().display()
             ),
         ),

@@ -9,11 +9,13 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json as object;
-use ward_admin::{Admin, AdminError, Command, Done};
+use ward_admin::{Admin, AdminError, Command, Done, Operator, Role};
 use ward_core::{Limits, OperatorName};
 use ward_issuer::IssuerError;
 use ward_net::http::{Body, json, method_not_allowed, read_body, retry_after};
 use ward_net::server::Peer;
+
+use crate::backup::{Source, on_request};
 
 /// Where the commands are.
 pub(super) const PREFIX: &str = "/admin/v1/";
@@ -28,6 +30,7 @@ struct Bootstrap {
 /// Answers one command.
 pub(super) async fn answer(
     admin: &Admin,
+    backup: &Source,
     limits: &Limits,
     word: &str,
     request: Request<Incoming>,
@@ -79,6 +82,7 @@ pub(super) async fn answer(
             let me = object!({ "name": operator.name, "role": operator.role.word() });
             return json(StatusCode::OK, me.to_string() + "\n");
         }
+        Some(operator) if word == "backup" => return back_up(backup, &operator, body).await,
         Some(operator) => match command(word, body) {
             Ok(command) => admin.execute(&operator, command).await,
             Err(None) => {
@@ -99,6 +103,21 @@ pub(super) async fn answer(
             }
         }
         Err(error) => refused(&error),
+    }
+}
+
+/// A backup of this server, written on its machine; recorded in the log. The rooms below cannot make one.
+async fn back_up(source: &Source, operator: &Operator, body: &str) -> Response<Body> {
+    if !matches!(operator.role, Role::Administrator | Role::SecurityOfficer) {
+        let message = "making a backup needs an administrator or a security officer";
+        return problem(StatusCode::FORBIDDEN, "role", message);
+    }
+    match on_request(source, body.as_bytes(), &operator.name).await {
+        Ok(made) => match serde_json::to_string(&made) {
+            Ok(shown) => json(StatusCode::OK, shown + "\n"),
+            Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "not writable"),
+        },
+        Err(why) => problem(StatusCode::CONFLICT, "backup", &why),
     }
 }
 

@@ -55,6 +55,8 @@ pub struct OpsDeps {
     pub bus: Arc<dyn Bus>,
     /// The log, read back.
     pub history: Arc<dyn History>,
+    /// What a backup is made of.
+    pub backup: crate::backup::Source,
     /// Time, randomness, bounds.
     pub system: System,
 }
@@ -132,6 +134,7 @@ pub async fn start(
     let desk = Desk {
         ready: Readiness::new(&deps, Arc::clone(&draining)),
         admin: deps.admin,
+        backup: deps.backup,
         limits: deps.system.limits,
         metrics,
     };
@@ -144,6 +147,7 @@ struct Desk {
     ready: Readiness,
     metrics: Arc<Metrics>,
     admin: Arc<Admin>,
+    backup: crate::backup::Source,
     limits: Arc<Limits>,
 }
 
@@ -152,7 +156,8 @@ impl Handler for Desk {
         Box::pin(async move {
             let path = request.uri().path().to_owned();
             if let Some(word) = path.strip_prefix(api::PREFIX) {
-                return api::answer(&self.admin, &self.limits, word, request, peer).await;
+                return api::answer(&self.admin, &self.backup, &self.limits, word, request, peer)
+                    .await;
             }
             if !matches!(path.as_str(), "/healthz" | "/readyz" | "/metrics") {
                 return text(StatusCode::NOT_FOUND, "see docs/operate\n");

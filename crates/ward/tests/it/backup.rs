@@ -278,6 +278,55 @@ async fn a_backup_altered_or_cut_anywhere_is_refused_and_leaves_nothing() {
     println!("{} alterations refused", places.len());
 }
 
+/// An operator has the running server back itself up, over the admin listener; it is in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_backs_up_a_running_server() {
+    let dir = TempDir::new("asked");
+    let (world, _, _, _, _upstream) = hospital().await;
+    let admin = crate::ops::admin_listener(&world).await;
+    let to = admin.local_addr();
+    let post = async |word: &str, key: &str, body: serde_json::Value| {
+        let path = format!("/admin/v1/{word}");
+        crate::ops::ask(to, "POST", &path, key, &body.to_string()).await
+    };
+    let code = world.house.admin.offer_bootstrap().await.unwrap().unwrap();
+    let first = serde_json::json!({ "code": code.expose(), "name": "alice" });
+    let alice = post("bootstrap", "", first).await.json();
+    let alice = alice["operator-added"]["key"].as_str().unwrap().to_owned();
+    let auditor = serde_json::json!({ "name": "olga", "role": "auditor" });
+    let olga = post("add-operator", &alice, auditor).await.json();
+    let olga = olga["operator-added"]["key"].as_str().unwrap().to_owned();
+
+    let (key, file) = (dir.0.join("backup.key"), dir.0.join("b.ward"));
+    private(&key, &[9; 32]);
+    let wanted = serde_json::json!({ "to": file, "key_file": key });
+    assert_eq!(post("backup", "", wanted.clone()).await.status, 401);
+    assert_eq!(post("backup", &olga, wanted.clone()).await.status, 403);
+    let relative = serde_json::json!({ "to": "b.ward", "key_file": key });
+    assert_eq!(post("backup", &alice, relative).await.status, 409);
+    assert!(!file.exists());
+    let made = post("backup", &alice, wanted.clone()).await;
+    assert_eq!(made.status, 200, "{}", made.json());
+    assert_eq!(post("backup", &alice, wanted).await.status, 409, "never over a file");
+    let kept = made.json()["checkpoint"].as_str().unwrap().to_owned();
+    bring_back(&world, &file, &dir.0.join("restored"), Some(&kept)).unwrap();
+    let reader = world.house.log.reader().unwrap();
+    let by: Vec<_> = (0..reader.size())
+        .map(|index| reader.leaf(index).unwrap())
+        .filter(|leaf| leaf.kind == EventKind::Operator && leaf.action == "backup")
+        .map(|leaf| leaf.actor.operator.unwrap().into_owned())
+        .collect();
+    assert_eq!(by, ["alice"]);
+    // The command line does not open what the server has open.
+    private(&dir.0.join("k"), &[9; 32]);
+    let data = world.house.paths.root().to_str().unwrap().to_owned();
+    let (to, key) = (dir.0.join("second.ward"), dir.0.join("k"));
+    let (to, key) = (to.to_str().unwrap(), key.to_str().unwrap());
+    let output = ward(&["backup", "--data", &data, "--to", to, "--key-file", key]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("ward admin backup"), "{}", said(&output));
+}
+
 fn ward(arguments: &[&str]) -> Output {
     Process::new(env!("CARGO_BIN_EXE_ward")).args(arguments).output().unwrap()
 }
