@@ -196,7 +196,7 @@ async fn open_desk(
     let tls = (!address.ip().is_loopback()).then(|| house.tls.clone());
     let desk = ops::start(listener, tls, house.ops.clone()).await?;
     let (at, life) = (desk.local_addr(), config.limits.bootstrap_life);
-    tracing::info!(address = %at, "the admin listener is up: /healthz /readyz /metrics");
+    tracing::info!(address = %at, "admin listener: /healthz /readyz /metrics");
     if let Some(code) = house.admin.offer_bootstrap().await? {
         // Not a diagnostic: a secret for whoever sits here, once, and in no log.
         ui::notice(&format!(
