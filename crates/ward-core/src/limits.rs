@@ -110,6 +110,16 @@ pub struct Limits {
     pub bus_queue: usize,
     /// Registration requests of one client address a minute; beyond it 429 (P25).
     pub registrations_per_minute: u32,
+    /// Token requests of one address that end before the client has authenticated, a minute; beyond it
+    /// 429 (T35).
+    pub token_failures_per_minute: u32,
+    /// Token requests of one authenticated client a minute, whatever their end; beyond it 429. Each
+    /// leaves records on the disk.
+    pub tokens_per_client_per_minute: u32,
+    /// What one IPv6 /48 may do, as a multiple of what one /64 may.
+    pub ipv6_site_factor: u32,
+    /// Addresses, networks and clients counted at once, each; beyond it the oldest count gives way.
+    pub rate_windows: usize,
     /// Clients, patients and windows held by detection; beyond it the oldest give way.
     pub watch_clients: usize,
 }
@@ -167,6 +177,10 @@ impl Default for Limits {
             log_queue: 4096,
             bus_queue: 4096,
             registrations_per_minute: 120,
+            token_failures_per_minute: 480,
+            tokens_per_client_per_minute: 60,
+            ipv6_site_factor: 4,
+            rate_windows: 10_000,
             watch_clients: 10_000,
         }
     }

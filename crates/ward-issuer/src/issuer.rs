@@ -18,7 +18,7 @@ use ward_trust::Metadata;
 use crate::config::{IssuerConfig, IssuerDeps, ServedCommunity, check_communities, path_of};
 use crate::discovery::{ALGS, Served};
 use crate::errors::{Answer, IssuerError, Refusal};
-use crate::limiter::Limiter;
+use crate::limiter::{Limiter, Members, Reserved};
 use crate::register::TURNS;
 use crate::sealed::Sealer;
 use crate::{scopes, wire};
@@ -37,8 +37,12 @@ pub struct Issuer {
     registration_path: String,
     token_path: String,
     served: RwLock<Arc<[Arc<Served>]>>,
-    registrations: Limiter,
-    failures: Limiter,
+    /// Requests of strangers, by address.
+    pub(crate) registrations: Limiter,
+    pub(crate) failures: Limiter,
+    /// Requests of members, by certificate.
+    pub(crate) registering: Members,
+    pub(crate) asking: Members,
     pub(crate) turns: [tokio::sync::Mutex<()>; TURNS],
 }
 
@@ -56,9 +60,6 @@ enum Endpoint {
     Token,
 }
 
-/// Failed token requests of one address a minute, as a multiple of the registrations.
-const FAILURES_PER_REGISTRATION: u32 = 4;
-
 impl Issuer {
     /// An issuer, or why its configuration cannot be served.
     pub fn new(config: IssuerConfig, deps: IssuerDeps) -> Result<Self, IssuerError> {
@@ -67,7 +68,7 @@ impl Issuer {
         if config.scopes_supported.is_empty() {
             return Err(IssuerError::Config("at least one scope must be supported".into()));
         }
-        let per_minute = config.limits.registrations_per_minute;
+        let bounds = config.limits.clone();
         let sealer = Sealer::new(
             config.tenant.clone(),
             &config.oauth_base,
@@ -89,8 +90,10 @@ impl Issuer {
             sealer,
             served: RwLock::new(Arc::default()),
             turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
-            registrations: Limiter::new(per_minute),
-            failures: Limiter::new(per_minute.saturating_mul(FAILURES_PER_REGISTRATION)),
+            registrations: Limiter::new(bounds.registrations_per_minute, &bounds),
+            failures: Limiter::new(bounds.token_failures_per_minute, &bounds),
+            registering: Members::new(bounds.registrations_per_minute, &bounds),
+            asking: Members::new(bounds.tokens_per_client_per_minute, &bounds),
         };
         issuer.serve(config.communities)?;
         Ok(issuer)
@@ -178,7 +181,7 @@ impl Issuer {
         self.answer(&parts, address, body).await
     }
 
-    async fn answer(
+    pub(crate) async fn answer(
         &self,
         request: &Parts,
         address: IpAddr,
@@ -205,33 +208,28 @@ impl Issuer {
     ) -> Result<Response<Bytes>, Refusal> {
         let endpoint =
             self.endpoint(request.uri.path()).ok_or(Refusal::new(Answer::NotFound, "DSC-04"))?;
-        self.admit(endpoint, request, exchange)?;
-        if endpoint == Endpoint::Discovery {
+        let Some(reserved) = self.admit(endpoint, request, exchange)? else {
             return self.discover(request);
-        }
+        };
         let body = body.await.map_err(|error| match error {
             BodyError::TooLarge(_) => Refusal::new(Answer::TooLarge, "R03"),
             BodyError::Timeout => Refusal::new(Answer::TooSlow, "T35"),
             BodyError::Broken => Refusal::new(Answer::InvalidRequest, "R01"),
         })?;
         if endpoint == Endpoint::Registration {
-            return self.register(&body, exchange).await;
+            return self.register(&body, exchange, reserved).await;
         }
-        let answer = self.token(request, &body, exchange).await;
-        if answer.is_err() {
-            // Only failures are counted: an honest client that asks often is not slowed.
-            let _ = self.failures.take(exchange.address, self.deps.clock.now());
-        }
-        answer
+        self.token(request, &body, exchange, reserved).await
     }
 
-    /// What can be refused before the body is read.
+    /// What can be refused before the body is read. What is not is counted for its address, until its
+    /// sender has proven who it is.
     fn admit(
         &self,
         endpoint: Endpoint,
         request: &Parts,
         exchange: Exchange,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Reserved>, Refusal> {
         let now = self.deps.clock.now();
         let media = wire::media_type(&request.headers);
         match endpoint {
@@ -239,7 +237,7 @@ impl Issuer {
                 if ![Method::GET, Method::HEAD].contains(&request.method) {
                     return Err(Refusal::new(Answer::MethodNotAllowed("GET, HEAD"), "DSC-28"));
                 }
-                return Ok(());
+                return Ok(None);
             }
             Endpoint::Registration => {
                 post_only(request, "REG-01")?;
@@ -255,9 +253,10 @@ impl Issuer {
                     return Err(Refusal::new(Answer::InvalidRequest, "T02"));
                 }
                 self.bound(request)?;
-                self.failures.check(exchange.address, now)
+                self.failures.take(exchange.address, now)
             }
         }
+        .map(Some)
         .map_err(|seconds| Refusal::new(Answer::TooMany(seconds), "P25"))
     }
 

@@ -21,6 +21,7 @@ use ward_trust::{Chain, GrantTypes, Jws, Profile, SoftwareStatement, StatementEr
 use crate::discovery::{ALGS, Served};
 use crate::errors::{Answer, Refusal};
 use crate::issuer::{Exchange, Issuer};
+use crate::limiter::Reserved;
 use crate::scopes::{self, ScopeError};
 use crate::trust::{self, TrustError};
 use crate::wire;
@@ -53,6 +54,7 @@ impl Issuer {
         &self,
         body: &[u8],
         exchange: Exchange,
+        reserved: Reserved,
     ) -> Result<Response<Bytes>, Refusal> {
         let compact = self.envelope(body)?;
         let jws = Jws::parse(&compact, &self.limits)
@@ -70,6 +72,12 @@ impl Issuer {
                 return Err(Refusal::new(Answer::UnapprovedSoftwareStatement, rule));
             }
         };
+        // A member, from here on counted as that: its refusals are recorded.
+        self.registrations.refund(reserved);
+        let member = jws.leaf().thumbprint().to_string();
+        self.registering
+            .take(&[&member], now)
+            .map_err(|seconds| Refusal::new(Answer::TooMany(seconds), "P25"))?;
         let vouched = Vouched { served, chain, jws, compact };
         match self.decide(&vouched, now, exchange).await {
             Err(refusal) if refusal.answer != Answer::Unavailable => {

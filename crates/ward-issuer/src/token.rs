@@ -24,6 +24,7 @@ use crate::discovery::{ALGS, Served};
 use crate::errors::{Answer, Refusal};
 use crate::form::{Form, FormError};
 use crate::issuer::{Exchange, Issuer};
+use crate::limiter::Reserved;
 use crate::scopes;
 use crate::sealed::{Claims, KeyBinding};
 use crate::trust::{self, TrustError};
@@ -58,6 +59,7 @@ impl Issuer {
         request: &Parts,
         body: &[u8],
         exchange: Exchange,
+        reserved: Reserved,
     ) -> Result<Response<Bytes>, Refusal> {
         let form = Form::parse(body).map_err(|error| {
             let rule = if error == FormError::Duplicate { "T03" } else { "T02" };
@@ -66,7 +68,7 @@ impl Issuer {
         let grant_type = preliminaries(request, &form)?;
         let now = self.deps.clock.now();
         let (client, jws) = self.assertion(&form, now)?;
-        let client = self.authenticate(client, jws, now, exchange).await?;
+        let client = self.authenticate(client, jws, now, exchange, reserved).await?;
         match self.grant(&client, grant_type, &form, now).await {
             Ok(grant) => self.issue(&client, grant, exchange).await,
             Err(refusal) if refusal.answer == Answer::Unavailable => Err(refusal),
@@ -115,6 +117,7 @@ impl Issuer {
         jws: ward_trust::Verified,
         now: Timestamp,
         exchange: Exchange,
+        reserved: Reserved,
     ) -> Result<Authenticated, Refusal> {
         // T12, T33: a SAN URI or `unregistered` is not a client id of ours.
         let client = ClientId::parse(&assertion.client_id)
@@ -154,7 +157,20 @@ impl Issuer {
         for issuer in chain.certificates.iter().skip(1).chain([&chain.anchor]) {
             epochs.extend(self.epochs([Subject::Certificate(issuer.thumbprint())]));
         }
-        let refused = if !jws.leaf().san_uris().iter().any(|uri| uri == registration.uri.as_str()) {
+        // A member, from here on counted as that, before anything of it is kept; one that names another
+        // client does not use up that one's share.
+        self.failures.refund(reserved);
+        let its_own = jws.leaf().san_uris().iter().any(|uri| uri == registration.uri.as_str());
+        let holder = thumbprint.to_string();
+        let words: &[&str] = if its_own {
+            &[registration.community.as_str(), registration.uri.as_str()]
+        } else {
+            &[&holder]
+        };
+        self.asking
+            .take(words, now)
+            .map_err(|seconds| Refusal::new(Answer::TooMany(seconds), "T35"))?;
+        let refused = if !its_own {
             // Another member's certificate with this client's id (TOK-08).
             Some("T14")
         } else if self.revoked_here(&chain) {

@@ -189,7 +189,13 @@ fn config(scopes: &str, limits: &Arc<Limits>) -> IssuerConfig {
 
 impl World {
     fn new() -> Self {
-        Self::with(SCOPES, Limits { registrations_per_minute: 10_000, ..Limits::default() })
+        let limits = Limits {
+            registrations_per_minute: 10_000,
+            token_failures_per_minute: 10_000,
+            tokens_per_client_per_minute: 10_000,
+            ..Limits::default()
+        };
+        Self::with(SCOPES, limits)
     }
 
     fn with(scopes: &'static str, limits: Limits) -> Self {

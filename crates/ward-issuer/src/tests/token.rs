@@ -439,7 +439,7 @@ async fn another_tenant_or_place_presents_nothing() {
 
 #[tokio::test]
 async fn failed_requests_are_slowed_and_good_ones_are_not() {
-    let limits = Limits { registrations_per_minute: 1, ..Limits::default() };
+    let limits = Limits { token_failures_per_minute: 4, ..Limits::default() };
     let world = World::with(SCOPES, limits);
     let client = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
     for _ in 0..10 {
@@ -507,4 +507,70 @@ async fn b09_nobody_speaks_for_an_organisation_whose_roster_does_not_name_it() {
         assert_eq!(event.actor.client.unwrap().to_string(), *client);
         assert_eq!(event.body.detail["organization"], ORGANIZATION);
     }
+}
+
+/// Each token leaves a grant, a replay key and two events on the disk.
+#[tokio::test]
+async fn one_member_cannot_fill_the_disk() {
+    let limits = Limits { tokens_per_client_per_minute: 5, ..Limits::default() };
+    let world = World::with(SCOPES, limits);
+    let client = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
+    let other = world.registered(&PKI.other, OTHER_URI, SCOPE).await;
+    // Somebody else's certificate with this client's id is not this client's doing.
+    for _ in 0..5 {
+        let answer = world.asserted(&PKI.other, &assertion(&client), SCOPE).await;
+        answer.refuses("T14", 400, C);
+    }
+    let before = world.events().await.len();
+    let answer = world.asserted(&PKI.other, &assertion(&client), SCOPE).await;
+    answer.refuses("T35 another's id", 429, "temporarily_unavailable");
+    assert_eq!(world.events().await.len(), before, "nothing more is kept");
+    for _ in 0..5 {
+        world.issued(&PKI.client, &client, SCOPE).await;
+    }
+    // Neither by a renewed certificate, nor by another client id.
+    let mut cancel = statement(CLIENT_URI);
+    cancel.insert("grant_types".into(), json!([]));
+    assert_eq!(world.statement(&PKI.client, &cancel).await.status, 200);
+    let anew = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
+    let before = world.events().await.len();
+    for member in [&PKI.client, &PKI.renewed] {
+        let answer = world.asserted(member, &assertion(&anew), SCOPE).await;
+        answer.refuses("T35", 429, "temporarily_unavailable");
+        assert_eq!(answer.header("retry-after"), "60");
+    }
+    assert_eq!(world.events().await.len(), before, "nothing more is kept");
+    world.issued(&PKI.other, &other, SCOPE).await;
+    world.clock.advance(Duration::from_mins(1));
+    world.issued(&PKI.client, &anew, SCOPE).await;
+}
+
+/// Counting after the answer let any number through at once.
+#[tokio::test]
+async fn requests_at_once_are_counted_before_they_are_looked_at() {
+    let limits = Limits { token_failures_per_minute: 20, ..Limits::default() };
+    let world = World::with(SCOPES, limits);
+    let gate = Arc::new(tokio::sync::Barrier::new(200));
+    let mut tasks = tokio::task::JoinSet::new();
+    let (admitted, answered) = (Arc::new(AtomicU64::new(0)), gate.clone());
+    for _ in 0..200 {
+        let (issuer, gate, admitted) = (world.issuer.clone(), gate.clone(), admitted.clone());
+        tasks.spawn(async move {
+            let (parts, body) =
+                post(TOKEN, "application/x-www-form-urlencoded", "grant_type=x").into_parts();
+            let waiting = gate.clone();
+            let body = async move {
+                admitted.fetch_add(1, Ordering::SeqCst);
+                waiting.wait().await;
+                Ok(body)
+            };
+            let answer = issuer.answer(&parts, ME, body).await;
+            if answer.status().as_u16() == 429 {
+                gate.wait().await;
+            }
+        });
+    }
+    drop(answered);
+    while tasks.join_next().await.is_some() {}
+    assert_eq!(admitted.load(Ordering::SeqCst), 20);
 }

@@ -134,6 +134,10 @@ limits! {
     log_queue: Count(16, 1_000_000), "4096", "Events waiting for the log; a full queue slows callers, it never drops.";
     bus_queue: Count(16, 1_000_000), "4096", "Messages kept for a slow reader before it re-reads the log.";
     registrations_per_minute: Count(1, 1_000_000), "120", "Registrations of one client address a minute; beyond it 429.";
+    token_failures_per_minute: Count(1, 1_000_000), "480", "Token requests of one client address that end before the client has authenticated, a minute; beyond it 429.";
+    tokens_per_client_per_minute: Count(1, 1_000_000), "60", "Token requests of one authenticated client a minute; beyond it 429.";
+    ipv6_site_factor: Count(1, 65_536), "4", "What one IPv6 /48 may do in a minute, as a multiple of what one /64 may.";
+    rate_windows: Count(16, 10_000_000), "10000", "Addresses, networks and clients counted at once; beyond it the oldest count gives way.";
     watch_clients: Count(16, 10_000_000), "10000", "Windows that detection holds; beyond it the quietest gives way.";
     http2_streams: Count(1, 1000), "100", "Requests of one HTTP/2 connection at once; further ones are reset unseen.";
     http2_resets: Count(10, 10_000), "200", "Requests that one HTTP/2 connection may take back before it is closed (rapid reset).";

@@ -96,7 +96,12 @@ impl Verdict {
 }
 
 fn generous() -> Limits {
-    Limits { registrations_per_minute: 100_000, ..Limits::default() }
+    Limits {
+        registrations_per_minute: 100_000,
+        token_failures_per_minute: 100_000,
+        tokens_per_client_per_minute: 100_000,
+        ..Limits::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
