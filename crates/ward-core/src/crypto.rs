@@ -101,7 +101,7 @@ pub fn open_with_nonce(
 }
 
 /// Seals under a random nonce: `nonce ‖ ciphertext ‖ tag`. For keys that seal few records: derive
-/// one per record with [`derive`].
+/// one per record with [`derive()`].
 pub fn seal(
     key: &Secret<[u8; 32]>,
     rng: &dyn Rng,

@@ -142,14 +142,13 @@ impl Issuer {
         const HELD: usize = 1000;
         let repositories = &self.deps.repositories;
         let registered = repositories.registrations.by_client(&self.tenant, client).await?;
-        let member = match registered {
-            Some(registration) => Some((registration.community, registration.uri)),
+        let member = if let Some(registration) = registered {
+            Some((registration.community, registration.uri))
+        } else {
             // By the client id that it had when it was put on hold.
-            None => {
-                let holds = repositories.holds.list(&self.tenant, HELD).await?;
-                let hold = holds.into_iter().find(|hold| hold.client == client);
-                hold.map(|hold| (hold.community, hold.uri))
-            }
+            let holds = repositories.holds.list(&self.tenant, HELD).await?;
+            let hold = holds.into_iter().find(|hold| hold.client == client);
+            hold.map(|hold| (hold.community, hold.uri))
         };
         let (community, uri) = member.ok_or(IssuerError::Unknown("hold"))?;
         let mut event = self

@@ -1,7 +1,7 @@
 //! Paths from a leaf to a community's anchor (RFC 5280 §6; PKI-01..PKI-17, X01..X48).
 //!
 //! rustls-webpki checks signatures, dates, CA bit, path length, name constraints and unknown critical
-//! extensions of the chains that [`crate::build`] makes. It does not look at keyUsage, the anchor's
+//! extensions of the chains that `build.rs` makes. It does not look at keyUsage, the anchor's
 //! certificate, the SAN, key sizes of the leaf or policies (stack.md §2): those stand here and there, as
 //! does revocation, so that each reason has its own error and a missing list (503) is told from a revoked
 //! certificate. URI name constraints are

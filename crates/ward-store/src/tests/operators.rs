@@ -101,7 +101,10 @@ async fn an_act_that_waits_is_taken_once_and_not_for_ever() {
     assert_eq!(waiting.len(), 2);
     assert!(store.operators.waiting(&world.other, world.now()).await.unwrap().is_empty());
     let later = world.now().plus(Duration::from_mins(1));
-    assert_eq!(store.operators.waiting(&world.tenant, later).await.unwrap(), [long.clone()]);
+    assert_eq!(
+        store.operators.waiting(&world.tenant, later).await.unwrap(),
+        std::slice::from_ref(&long)
+    );
     let _ = store.operators.take(&world.tenant, long.id, event()).await.unwrap();
     let again = store.operators.take(&world.tenant, long.id, event()).await;
     assert!(matches!(again, Err(StoreError::Conflict)));
