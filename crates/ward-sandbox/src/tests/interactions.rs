@@ -18,7 +18,7 @@ async fn life_of_a_resource() {
     let id = resource["id"].as_str().unwrap().to_owned();
     assert_ne!(id, "mine");
     assert_eq!(resource["meta"]["versionId"], "1");
-    assert_eq!(resource["meta"]["lastUpdated"], "2026-11-01T08:00:00Z");
+    assert_eq!(resource["meta"]["lastUpdated"], "2026-11-01T08:00:00.000Z");
     assert_eq!(resource["meta"]["tag"][0]["code"], "x");
     assert_eq!(made.header("etag").as_deref(), Some("W/\"1\""));
     assert_eq!(made.header("last-modified").as_deref(), Some("Sun, 01 Nov 2026 08:00:00 GMT"));
