@@ -3,13 +3,14 @@
 //! Path, method, media type, declared length and rate are judged before a byte of the body is read,
 //! the body's bound before anything is parsed, and signatures before anything is looked up (REG-26).
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, header};
-use ward_core::{CorrelationId, Limits, OutboxSeq, TenantId};
+use ward_core::{ClientId, CorrelationId, Limits, OutboxSeq, TenantId};
 use ward_fhir::ScopeSet;
 use ward_net::http::{Body, BodyError};
 use ward_net::server::Peer;
@@ -37,6 +38,8 @@ pub struct Issuer {
     registration_path: String,
     token_path: String,
     served: RwLock<Arc<[Arc<Served>]>>,
+    /// Clients whose tokens are refused although the store could not be told yet.
+    pub(crate) stopped: RwLock<BTreeSet<ClientId>>,
     /// Requests of strangers, by address.
     pub(crate) registrations: Limiter,
     pub(crate) failures: Limiter,
@@ -89,6 +92,7 @@ impl Issuer {
             deps,
             sealer,
             served: RwLock::new(Arc::default()),
+            stopped: RwLock::default(),
             turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             registrations: Limiter::new(bounds.registrations_per_minute, &bounds),
             failures: Limiter::new(bounds.token_failures_per_minute, &bounds),

@@ -74,7 +74,7 @@ impl Resolve for Issuer {
             let current = |subject: &Subject| epochs.current(&self.tenant, subject);
             let live = current(&Subject::Token(claims.token)) == 0
                 && grant.hangs_on.iter().all(|(subject, epoch)| current(subject) == *epoch);
-            if !live {
+            if !live || self.is_stopped(grant.client) {
                 return Err(ResolveError::Invalid);
             }
             let scopes = match claims.scope {

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 use ward_core::{ClientId, CorrelationId, Event, EventKind, GrantId, IncidentId, Thumbprint};
 use ward_policy::Subject;
@@ -29,6 +30,9 @@ pub struct Act {
     /// The exchange that it belongs to.
     pub correlation: CorrelationId,
 }
+
+/// Clients that are refused in memory at once; the oldest id gives way.
+const MOST_STOPPED: usize = 10_000;
 
 /// Times that a cancellation is tried anew because the registration changed meanwhile.
 const ATTEMPTS: usize = 4;
@@ -97,7 +101,39 @@ impl Issuer {
     /// Puts the client on hold: its grants end, and it gets no token until [`Issuer::release`]. Goes
     /// by the URI of the client, which a new client id does not change; found through the grant, or else
     /// through the registration. Holding a held client succeeds.
+    ///
+    /// Its tokens are refused from this moment on, also while the store cannot be written: an attack must
+    /// not go on because a disk is full. What is only in memory ends with the process; the caller tries
+    /// again until this returns `Ok`.
     pub async fn hold(
+        &self,
+        client: ClientId,
+        grant: Option<GrantId>,
+        act: &Act,
+    ) -> Result<(), IssuerError> {
+        self.stop(client);
+        let held = self.keep_hold(client, grant, act).await;
+        if held.is_ok() {
+            // From here on the store says so.
+            self.stopped.write().unwrap_or_else(PoisonError::into_inner).remove(&client);
+        }
+        held
+    }
+
+    /// Refuses a client's tokens in memory.
+    pub(crate) fn stop(&self, client: ClientId) {
+        let mut stopped = self.stopped.write().unwrap_or_else(PoisonError::into_inner);
+        if stopped.len() >= MOST_STOPPED {
+            stopped.pop_first();
+        }
+        stopped.insert(client);
+    }
+
+    pub(crate) fn is_stopped(&self, client: ClientId) -> bool {
+        self.stopped.read().unwrap_or_else(PoisonError::into_inner).contains(&client)
+    }
+
+    async fn keep_hold(
         &self,
         client: ClientId,
         grant: Option<GrantId>,
@@ -140,6 +176,7 @@ impl Issuer {
     /// Lets a client that is on hold ask for tokens again. What was ended stays ended.
     pub async fn release(&self, client: ClientId, act: &Act) -> Result<(), IssuerError> {
         const HELD: usize = 1000;
+        self.stopped.write().unwrap_or_else(PoisonError::into_inner).remove(&client);
         let repositories = &self.deps.repositories;
         let registered = repositories.registrations.by_client(&self.tenant, client).await?;
         let member = if let Some(registration) = registered {

@@ -6,6 +6,7 @@
 //! the end of a grant. It ends partner and backend grants only; people who treat are never cut off by
 //! it (amendments, "Care comes first").
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,11 @@ use ward_store::repo::{Incident, IncidentStatus, Incidents};
 /// How far back a restart looks for findings that were not answered.
 pub const LOOK_BACK: Duration = Duration::from_hours(24);
 
-/// Pauses between attempts to contain: the store may only be busy.
-const RETRIES: [Duration; 3] =
-    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
+/// Pauses between attempts: doubling from the first to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Findings that may wait for the store.
+const MOST_WAITING: usize = 1000;
 
 /// Why containment did not succeed; the text is for the operator and carries no PHI.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,35 +90,86 @@ impl Responder {
         Follower::start_for(bus, history, since, |kind| kind == EventKind::Finding).await
     }
 
-    /// Runs until the bus closes.
+    /// Runs until the bus closes. A finding that could not be contained, or whose incident could not be
+    /// kept, because the store is full or away, is tried again until it is: response does not forget.
     pub async fn run(self, mut log: Follower) {
-        while let Some(next) = log.next().await {
-            match next {
-                Ok(recorded) if recorded.event.kind == EventKind::Finding => {
-                    if let Err(error) = self.answer(&recorded).await {
-                        tracing::error!(%error, "an incident could not be kept");
+        let mut waiting: VecDeque<Arc<Recorded>> = VecDeque::new();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // Polled on, never dropped: a re-read of the log must not be cut in the middle.
+            let mut pending = Box::pin(log.next());
+            let next = loop {
+                if waiting.is_empty() {
+                    break pending.as_mut().await;
+                }
+                tokio::select! {
+                    biased;
+                    next = pending.as_mut() => break next,
+                    () = tokio::time::sleep(pause) => {
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                        for _ in 0..waiting.len() {
+                            let Some(finding) = waiting.pop_front() else { break };
+                            if !self.settled(&finding).await {
+                                waiting.push_back(finding);
+                            }
+                        }
                     }
                 }
-                Ok(_) => {}
-                Err(reason) => tracing::error!(%reason, "response could not re-read the log"),
+            };
+            drop(pending);
+            match next {
+                None => return,
+                Some(Err(reason)) => {
+                    tracing::error!(%reason, "response could not re-read the log");
+                    tokio::time::sleep(FIRST_PAUSE).await;
+                }
+                Some(Ok(recorded)) if recorded.event.kind == EventKind::Finding => {
+                    if self.settled(&recorded).await {
+                        continue;
+                    }
+                    pause = FIRST_PAUSE;
+                    if waiting.len() < MOST_WAITING {
+                        waiting.push_back(recorded);
+                    } else {
+                        tracing::error!(entry = recorded.index, "act now: too many findings wait");
+                    }
+                }
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    async fn settled(&self, finding: &Recorded) -> bool {
+        match self.answer(finding).await {
+            Ok(contained) => contained,
+            Err(error) => {
+                tracing::error!(%error, entry = finding.index, "a finding is not answered yet");
+                false
             }
         }
     }
 
     /// Contains first and keeps the account then. The incident's id is the finding's correlation id,
-    /// so that answering twice makes one incident; one that could not be contained is tried again.
-    pub async fn answer(&self, finding: &Recorded) -> Result<(), RespondError> {
+    /// so that answering twice makes one incident. `false`: it is not contained yet, ask again.
+    pub async fn answer(&self, finding: &Recorded) -> Result<bool, RespondError> {
         let event = &finding.event;
         let id = IncidentId::from_bytes(*event.correlation.as_bytes());
-        let known = self.incidents.get(&event.tenant, id).await?;
-        if known.as_ref().is_some_and(|incident| incident.status != IncidentStatus::Open) {
-            return Ok(());
-        }
         let summary =
             event.body.detail.get("explanation").cloned().unwrap_or_else(|| "a finding".to_owned());
+        let known = match self.incidents.get(&event.tenant, id).await {
+            Ok(known) => known,
+            Err(error) => {
+                // Whether it was answered before is not known: contain all the same.
+                self.contain(event, id, &summary).await;
+                return Err(error.into());
+            }
+        };
+        if known.as_ref().is_some_and(|incident| incident.status != IncidentStatus::Open) {
+            return Ok(true);
+        }
         let revoked = self.contain(event, id, &summary).await;
         if known.is_some() && revoked.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let status =
             if revoked.is_empty() { IncidentStatus::Open } else { IncidentStatus::Contained };
@@ -142,35 +196,27 @@ impl Responder {
         };
         let seq = match kept {
             // Somebody else was faster: it is in hand.
-            Err(StoreError::Conflict) => return Ok(()),
+            Err(StoreError::Conflict) => return Ok(true),
             other => other?,
         };
         self.sink.settle(seq).await?;
         tracing::warn!(incident = %id, ?status, "incident");
-        Ok(())
+        // With nobody named there is nothing to contain: it is an operator's turn.
+        Ok(status == IncidentStatus::Contained || event.actor.client.is_none())
     }
 
-    /// Holds the client that the finding names; what ended with it. A failure is tried again a few times,
-    /// then it is an operator's turn.
+    /// Holds the client that the finding names; what ended with it, nothing if that failed.
     async fn contain(&self, event: &Event, id: IncidentId, summary: &str) -> Vec<Subject> {
         let Some(client) = event.actor.client else { return Vec::new() };
         let grant = event.actor.grant;
-        let mut pauses = RETRIES.into_iter();
-        loop {
-            let done = self.contain.contain_client(&event.tenant, client, grant, id, summary).await;
-            match (done, pauses.next()) {
-                (Ok(()), _) => {
-                    let grant = grant.map(Subject::Grant);
-                    return grant.into_iter().chain([Subject::Client(client)]).collect();
-                }
-                (Err(error), Some(pause)) => {
-                    tracing::warn!(incident = %id, %error, "containment is tried again");
-                    tokio::time::sleep(pause).await;
-                }
-                (Err(error), None) => {
-                    tracing::error!(incident = %id, %error, "act now: this is not contained");
-                    return Vec::new();
-                }
+        match self.contain.contain_client(&event.tenant, client, grant, id, summary).await {
+            Ok(()) => {
+                let grant = grant.map(Subject::Grant);
+                grant.into_iter().chain([Subject::Client(client)]).collect()
+            }
+            Err(error) => {
+                tracing::error!(incident = %id, %error, "act now: this is not contained yet");
+                Vec::new()
             }
         }
     }

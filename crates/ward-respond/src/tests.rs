@@ -140,12 +140,12 @@ async fn what_could_not_be_contained_stays_open_and_is_tried_again() {
     let book = Arc::new(Book::default());
     book.broken.store(true, Ordering::SeqCst);
     let responder = responder(&book);
-    responder.answer(&finding()).await.unwrap();
+    assert!(!responder.answer(&finding()).await.unwrap(), "to be asked again");
     let status = || book.incidents.lock().unwrap().values().next().unwrap().status;
     assert_eq!(status(), IncidentStatus::Open);
     assert!(!book.incidents.lock().unwrap().values().any(|incident| incident.held));
     book.broken.store(false, Ordering::SeqCst);
-    responder.answer(&finding()).await.unwrap();
+    assert!(responder.answer(&finding()).await.unwrap());
     assert_eq!(status(), IncidentStatus::Contained);
     assert_eq!(*book.acts.lock().unwrap(), ["opened", "revoked", "updated"]);
 }

@@ -53,19 +53,22 @@ impl Watch {
     pub async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let next = if self.unreported.is_empty() {
-                self.log.next().await
-            } else {
+            // Polled on, never dropped: a re-read of the log must not be cut in the middle.
+            let mut pending = Box::pin(self.log.next());
+            let next = loop {
+                if self.unreported.is_empty() {
+                    break pending.as_mut().await;
+                }
                 tokio::select! {
                     biased;
-                    next = self.log.next() => next,
+                    next = pending.as_mut() => break next,
                     () = tokio::time::sleep(pause) => {
                         pause = (pause * 2).min(LONGEST_PAUSE);
-                        self.report().await;
-                        continue;
+                        report(&mut self.unreported, &*self.sink, &*self.clock, &*self.rng).await;
                     }
                 }
             };
+            drop(pending);
             match next {
                 None => return,
                 Some(Err(reason)) => {
@@ -83,7 +86,7 @@ impl Watch {
                         );
                         self.remember(finding);
                         pause = FIRST_PAUSE;
-                        self.report().await;
+                        report(&mut self.unreported, &*self.sink, &*self.clock, &*self.rng).await;
                     }
                 }
             }
@@ -100,17 +103,21 @@ impl Watch {
             );
         }
     }
+}
 
-    /// Logs what waits, oldest first, until the log refuses.
-    async fn report(&mut self) {
-        while let Some(finding) = self.unreported.front() {
-            let event = finding.event(&*self.clock, &*self.rng);
-            if let Err(error) = self.sink.record(vec![event]).await {
-                tracing::error!(%error, "a finding could not be logged yet");
-                return;
-            }
-            self.unreported.pop_front();
+/// Logs what waits, oldest first, until the log refuses.
+async fn report(
+    unreported: &mut VecDeque<Finding>,
+    sink: &dyn EventSink,
+    clock: &dyn Clock,
+    rng: &dyn Rng,
+) {
+    while let Some(finding) = unreported.front() {
+        if let Err(error) = sink.record(vec![finding.event(clock, rng)]).await {
+            tracing::error!(%error, "a finding could not be logged yet");
+            return;
         }
+        unreported.pop_front();
     }
 }
 

@@ -383,6 +383,25 @@ async fn a_held_client_gets_no_token_under_any_id_until_it_is_released() {
     assert!(world.issuer.hold(nobody, Some(grant), &act(&world)).await.is_err());
 }
 
+/// While the store cannot take the hold, because its disk is full, the tokens are refused all the same.
+#[tokio::test]
+async fn a_client_is_stopped_before_the_store_knows() {
+    let world = World::new();
+    let client = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
+    let id = ClientId::parse(&client).unwrap();
+    let token = world.issued(&PKI.client, &client, SCOPE).await;
+    assert!(world.resolve(&token).await.is_ok());
+    world.issuer.stop(id);
+    assert_eq!(world.resolve(&token).await, Err(ResolveError::Invalid));
+    // Once it is kept, the store says so, and a release is a release.
+    world.issuer.hold(id, None, &act(&world)).await.unwrap();
+    assert!(!world.issuer.is_stopped(id));
+    assert_eq!(world.resolve(&token).await, Err(ResolveError::Invalid));
+    world.issuer.release(id, &act(&world)).await.unwrap();
+    let token = world.issued(&PKI.client, &client, SCOPE).await;
+    assert!(world.resolve(&token).await.is_ok());
+}
+
 /// A token request that is under way when the hold comes ends with nothing that lives.
 #[tokio::test]
 async fn a_hold_reaches_token_requests_in_flight() {
