@@ -133,12 +133,12 @@ pub(crate) fn one_line(ui: Ui, index: u64, leaf: &Leaf) -> String {
     if let Some(transfer) = &leaf.transfer {
         let _ = write!(
             line,
-            " {} {} {} · {} records of {} patients",
+            " {} {} {} · {} of {}",
             transfer.interaction,
             transfer.resource_type,
             transfer.status,
-            transfer.resources,
-            transfer.patients
+            counted(transfer.resources, "record"),
+            counted(transfer.patients, "patient")
         );
     }
     for purpose in &leaf.purposes {
@@ -237,6 +237,11 @@ fn fits(note: &str, path: &Path, key: &VerifierKey) -> Result<(), LogCommandErro
         ))),
         Some(_) => Ok(()),
     }
+}
+
+/// A number with its noun.
+fn counted(count: u32, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The end of an id, which tells ids of one day apart.

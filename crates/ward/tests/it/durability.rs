@@ -40,8 +40,9 @@ impl Server {
         let mut command = match limit {
             None => Command::new(ward),
             Some(kib) => {
-                let mut shell = Command::new("bash");
-                let script = format!("ulimit -f {kib}; exec \"$0\" \"$@\"");
+                // POSIX counts in blocks of 512 octets.
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit -f {}; exec \"$0\" \"$@\"", kib * 2);
                 shell.arg("-c").arg(script).arg(ward);
                 shell
             }

@@ -261,7 +261,13 @@ impl Serving {
 
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &format!("kill {name} {pid}")])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 }
 
