@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -216,15 +216,19 @@ async fn twenty_kills_under_load_lose_nothing() {
         acknowledged.insert(correlation);
 
         let stop = Arc::new(AtomicBool::new(false));
+        let (reads, changes_made) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let mut readers = vec![];
         for _ in 0..3 {
             let (http, url) = (server.http.clone(), url.clone());
-            let (token, stop) = (token.clone(), stop.clone());
+            let (token, stop, reads) = (token.clone(), stop.clone(), reads.clone());
             readers.push(tokio::spawn(async move {
                 let mut seen = vec![];
                 while !stop.load(Ordering::SeqCst) {
                     match read(&http, &url, &token).await {
-                        Some((200, correlation, _)) => seen.push(correlation),
+                        Some((200, correlation, _)) => {
+                            seen.push(correlation);
+                            reads.fetch_add(1, Ordering::SeqCst);
+                        }
                         Some((status, _, body)) => panic!("round {round}: {status} {body:?}"),
                         None => break,
                     }
@@ -234,12 +238,15 @@ async fn twenty_kills_under_load_lose_nothing() {
         }
         let partner = Partner::of(&server, &data);
         let changes = {
-            let stop = stop.clone();
+            let (stop, made) = (stop.clone(), changes_made.clone());
             tokio::spawn(async move {
                 let mut issued = vec![];
                 while !stop.load(Ordering::SeqCst) {
                     match partner.establish().await {
-                        Ok(token) => issued.push(token),
+                        Ok(token) => {
+                            issued.push(token);
+                            made.fetch_add(1, Ordering::SeqCst);
+                        }
                         Err(ClientError::Fetch(_)) => break,
                         Err(error) => panic!("round {round}: {error}"),
                     }
@@ -247,7 +254,14 @@ async fn twenty_kills_under_load_lose_nothing() {
                 issued
             })
         };
-        tokio::time::sleep(Duration::from_millis(80 + round * 13 % 90)).await;
+        // Not before the load is under way, and then at another moment in every round.
+        for _ in 0..4000 {
+            if reads.load(Ordering::SeqCst) >= 5 && changes_made.load(Ordering::SeqCst) >= 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(round * 13 % 90)).await;
         server.kill();
         stop.store(true, Ordering::SeqCst);
         let before = acknowledged.len();
