@@ -2,7 +2,7 @@
 //! `ward-fhir`; nothing of the client's headers is ever forwarded (A9, A13, A14, A24), and ranges,
 //! conditions and codings that the client would accept are ignored (A19–A21).
 //!
-//! Refuses: ambiguous framing (A10), other authorities (A8), upgrades and CONNECT (A12), other methods (A16), tokens outside
+//! Refuses: ambiguous framing where it can be seen (A10), other authorities (A8), upgrades and CONNECT (A12), other methods (A16), tokens outside
 //! the `Authorization` header (A23, G04), content codings (A18), bodies on GET (A17), long targets.
 
 use bytes::Bytes;
