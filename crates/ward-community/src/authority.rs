@@ -7,12 +7,14 @@ use std::time::Duration;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
     CustomExtension, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, RevokedCertParams, RsaKeySize, SanType, SerialNumber, SignatureAlgorithm,
+    KeyUsagePurpose, PublicKeyData, RevokedCertParams, RsaKeySize, SanType, SerialNumber,
+    SignatureAlgorithm,
 };
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use ward_core::{Rng, Secret, Timestamp};
+use ward_trust::{KeyKind, SigningRequest};
 
 use crate::CommunityError;
 
@@ -56,6 +58,35 @@ impl KeySpec {
     pub(crate) fn load(self, pkcs8: &Secret<Vec<u8>>) -> Result<KeyPair, rcgen::Error> {
         let der = PrivatePkcs8KeyDer::from(pkcs8.expose().as_slice());
         KeyPair::from_pkcs8_der_and_sign_algo(&der, self.algorithm())
+    }
+}
+
+/// The key of a certificate request, as rcgen writes it into a certificate.
+pub(crate) struct RequestedKey {
+    bits: Vec<u8>,
+    algorithm: &'static SignatureAlgorithm,
+}
+
+impl RequestedKey {
+    /// `None` for a kind of key that no member may have.
+    pub(crate) fn new(asked: &SigningRequest) -> Option<Self> {
+        let algorithm = match asked.key() {
+            KeyKind::Rsa { .. } => &rcgen::PKCS_RSA_SHA256,
+            KeyKind::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            KeyKind::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            KeyKind::Other => return None,
+        };
+        Some(Self { bits: asked.key_bits().to_vec(), algorithm })
+    }
+}
+
+impl PublicKeyData for RequestedKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.bits
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.algorithm
     }
 }
 

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use rcgen::Issuer;
+use rcgen::{Issuer, PublicKeyData};
 use tokio::sync::Mutex;
 use ward_core::crypto::{hex, sha256, unhex};
 use ward_core::{Clock, CommunityUri, EventSink, Rng, Secret, TenantId, Thumbprint};
 use ward_store::vault::FileVault;
-use ward_trust::{Certificate, Community, SigningIdentity};
+use ward_trust::{Certificate, Community, SigningIdentity, SigningRequest};
 
-use crate::authority::{leaf_params, set_issuer_urls, set_life, set_uris};
+use crate::authority::{RequestedKey, leaf_params, set_issuer_urls, set_life, set_uris};
 use crate::lint::{CertificateRequest, lint};
 use crate::publish::{
     ListInfo, Published, REGISTER, authority_key, certificate_path, event, key_name, list_info,
@@ -278,6 +278,28 @@ impl Operator {
         let key = tokio::task::spawn_blocking(move || spec.generate())
             .await
             .map_err(|_| CommunityError::Interrupted)??;
+        let (chain, thumbprint) = self.certify_key(request, &key).await?;
+        Ok(Issued { chain, key: Secret::new(key.serialized_der().to_vec()), thumbprint })
+    }
+
+    /// Issues a certificate for a key that the holder keeps (PKCS#10); the chain, leaf first, without the
+    /// root. Names, URIs and life are those of `request`; of `asked` only the key counts. Refuses what
+    /// [`Self::issue`] refuses, and a key that the profile does not take.
+    pub async fn certify(
+        &self,
+        request: &CertificateRequest,
+        asked: &SigningRequest,
+    ) -> Result<Vec<Vec<u8>>, CommunityError> {
+        request.check().map_err(CommunityError::Lint)?;
+        let key = RequestedKey::new(asked).ok_or(CommunityError::Lint(crate::Finding::Key))?;
+        Ok(self.certify_key(request, &key).await?.0)
+    }
+
+    async fn certify_key(
+        &self,
+        request: &CertificateRequest,
+        key: &(impl PublicKeyData + Sync),
+    ) -> Result<(Vec<Vec<u8>>, Thumbprint), CommunityError> {
         let mut register = self.register.lock().await;
         self.log(&mut register).await?;
         register.check_uris(request, self.deps.clock.now())?;
@@ -294,7 +316,7 @@ impl Operator {
         let issuer_params = Authority::Issuing.params(&register.name);
         let issuing_key = authority_key(&self.deps, &register, Authority::Issuing)?;
         let der = params
-            .signed_by(&key, &Issuer::from_params(&issuer_params, &issuing_key))?
+            .signed_by(key, &Issuer::from_params(&issuer_params, &issuing_key))?
             .der()
             .to_vec();
         drop(issuing_key);
@@ -328,11 +350,7 @@ impl Operator {
             return Err(error);
         }
         self.log(&mut register).await?;
-        Ok(Issued {
-            chain: vec![der, published.issuing.der().to_vec()],
-            key: Secret::new(key.serialized_der().to_vec()),
-            thumbprint,
-        })
+        Ok((vec![der, published.issuing.der().to_vec()], thumbprint))
     }
 
     /// Revokes a certificate for good and publishes the next list at once.

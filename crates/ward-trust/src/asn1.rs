@@ -53,14 +53,19 @@ impl<'a> Signed<'a> {
     /// Whether the key of `issuer` made the signature. `Signature`: it did not. `WeakSignature`: no accepted
     /// algorithm fits (X37).
     pub(crate) fn verify(&self, issuer: &Certificate) -> Result<(), PathError> {
+        self.verify_with(issuer.key_algorithm(), issuer.key_bits())
+    }
+
+    /// The same for a key by itself: the contents of its algorithm identifier, and its bits.
+    pub(crate) fn verify_with(&self, key_algorithm: &[u8], key: &[u8]) -> Result<(), PathError> {
         let mut fault = PathError::WeakSignature;
         for algorithm in SIGNATURE_ALGORITHMS {
             if algorithm.signature_alg_id().as_ref() != self.algorithm
-                || algorithm.public_key_alg_id().as_ref() != issuer.key_algorithm()
+                || algorithm.public_key_alg_id().as_ref() != key_algorithm
             {
                 continue;
             }
-            match algorithm.verify_signature(issuer.key_bits(), self.tbs, self.signature) {
+            match algorithm.verify_signature(key, self.tbs, self.signature) {
                 Ok(()) => return Ok(()),
                 Err(_) => fault = PathError::Signature,
             }

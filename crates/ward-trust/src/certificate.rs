@@ -300,7 +300,7 @@ fn timestamp(time: x509_cert::time::Time) -> Timestamp {
 }
 
 /// Kind of key, and whether an RSA exponent is odd and at least 65537 (X35).
-fn key_kind(algorithm: &[u8], bits: &[u8]) -> (KeyKind, bool) {
+pub(crate) fn key_kind(algorithm: &[u8], bits: &[u8]) -> (KeyKind, bool) {
     if algorithm == alg_id::ECDSA_P256.as_ref() {
         (KeyKind::P256, true)
     } else if algorithm == alg_id::ECDSA_P384.as_ref() {

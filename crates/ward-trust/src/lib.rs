@@ -22,6 +22,7 @@ mod identity;
 pub mod jose;
 pub mod metadata;
 pub mod path;
+mod request;
 mod revocation;
 pub mod statement;
 mod uri;
@@ -38,6 +39,7 @@ pub use metadata::{Metadata, MetadataError, SignedMetadata};
 pub use path::{
     Chain, PathError, candidate_paths, crl_urls_needed, first_unrevoked, validate, validate_within,
 };
+pub use request::{RequestError, SigningRequest};
 pub use statement::{GrantTypes, SoftwareStatement, StatementError};
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use ward_core::{
     BoxFuture, Clock as _, CommunityUri, Event, EventSink, ManualClock, OutboxSeq, Receipt,
-    Rng as _, SinkError, SystemRng, TenantId,
+    Rng as _, Secret, SinkError, SystemRng, TenantId,
 };
 use ward_store::vault::{FileVault, Unlock, create_key_file};
-use ward_trust::{Certificate, KeyKind, PathError, validate};
+use ward_trust::{Certificate, KeyKind, PathError, SigningRequest, validate};
 
 use super::*;
 
@@ -169,6 +169,34 @@ async fn members_validate_until_they_are_revoked() {
         let unknown = operator.revoke(&stranger, Reason::Superseded).await;
         assert!(matches!(unknown, Err(CommunityError::Unknown)));
     }
+}
+
+/// A member keeps its key: it sends a request, and what comes back is valid for that key.
+#[tokio::test]
+async fn a_request_is_certified_for_the_key_that_signed_it() {
+    let lab = Lab::new();
+    let operator = lab.create(KeySpec::P256, BASE).await;
+    let asked = |algorithm| {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let der = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+        (key, SigningRequest::from_der(der.der()).unwrap())
+    };
+    let server = CertificateRequest::server("Hospital", "https://localhost:8443/default/fhir");
+    let (key, rsa) = asked(&rcgen::PKCS_RSA_SHA256);
+    let chain = operator.certify(&server, &rsa).await.unwrap();
+    let key = Secret::new(key.serialized_der().to_vec());
+    let thumbprint = Certificate::from_der(&chain[0]).unwrap().thumbprint();
+    let issued = Issued { chain, key, thumbprint };
+    issued.identity().unwrap();
+    assert_eq!(lab.check(&operator, &issued), Ok(()));
+    operator.revoke(&thumbprint, Reason::Superseded).await.unwrap();
+    assert_eq!(lab.check(&operator, &issued), Err(PathError::Revoked));
+
+    // Metadata is signed with RS256: no other key serves a server, though it does a client.
+    let (_, p256) = asked(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let refused = operator.certify(&server.renewal(), &p256).await;
+    assert!(matches!(refused, Err(CommunityError::Lint(Finding::Key))), "{refused:?}");
+    operator.certify(&client("partner"), &p256).await.unwrap();
 }
 
 #[tokio::test]
