@@ -185,6 +185,8 @@ pub fn audit_event(leaf: &Leaf, body: Option<&EventBody>, index: u64, source: &s
         Outcome::Success => ("0", "Success"),
         Outcome::Refused => ("4", "Refused by a rule"),
         Outcome::Failed => ("8", "Could not be done"),
+        // It was done; who reads the log elsewhere must see that nothing was stopped.
+        Outcome::Observed => ("0", "Done, and only observed; enforcement would have refused it"),
     };
     let mut event = json!({
         "resourceType": "AuditEvent",

@@ -60,6 +60,9 @@ pub enum Outcome {
     Refused,
     /// Could not be done.
     Failed,
+    /// Done as asked although a rule would have refused it, or held back a part: the rule is named, and
+    /// was only observed (`mode = "observe"`).
+    Observed,
 }
 
 /// Who acted, by Ward's own ids. Everything that is not known stays empty.

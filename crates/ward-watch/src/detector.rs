@@ -300,7 +300,8 @@ impl Detector {
 /// Whether records left, or may have left, with this event.
 fn released(event: &Event) -> bool {
     event.kind == EventKind::Access
-        && event.outcome == Outcome::Success
+        // What enforcement would have held back left all the same while it was only observed.
+        && matches!(event.outcome, Outcome::Success | Outcome::Observed)
         && event.transfer.as_ref().is_some_and(|transfer| match transfer.window {
             None => true,
             Some(window) => matches!(window.step, WindowStep::Whole | WindowStep::Items),
@@ -384,7 +385,9 @@ mod tests {
         closing.event.transfer.as_mut().unwrap().window =
             Some(ward_core::Window { step: WindowStep::Complete, seq: 3 });
         assert_eq!(detector.score(&closing), None);
-        assert!(detector.score(&access(0, 0, &[1], ids().1)).is_some());
+        let mut observed = access(0, 0, &[1], ids().1);
+        observed.event.outcome = Outcome::Observed;
+        assert!(detector.score(&observed).is_some(), "what was only observed has left");
     }
 
     #[test]

@@ -156,6 +156,10 @@ pub(crate) fn one_line(ui: Ui, index: u64, leaf: &Leaf) -> String {
         (Outcome::Failed, _) => {
             let _ = write!(line, "  {}", ui.bad("failed"));
         }
+        (Outcome::Observed, rule) => {
+            let said = format!("would refuse {}", rule.as_deref().unwrap_or_default());
+            let _ = write!(line, "  {}", ui.bold(&said));
+        }
     }
     if let Some(operator) = &leaf.actor.operator {
         let _ = write!(line, "  by {operator}");

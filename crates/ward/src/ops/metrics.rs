@@ -178,6 +178,7 @@ fn word(outcome: Outcome) -> &'static str {
         Outcome::Success => "success",
         Outcome::Refused => "refused",
         Outcome::Failed => "failed",
+        Outcome::Observed => "observed",
     }
 }
 
