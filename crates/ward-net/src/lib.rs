@@ -6,6 +6,8 @@
 //! globally: no process-wide TLS provider, no ambient client.
 
 pub mod client;
+pub mod head;
+mod heads;
 pub mod http;
 mod http2;
 pub mod lists;

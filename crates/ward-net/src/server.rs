@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode, Version};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,6 +24,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use ward_core::{BoxFuture, Limits};
 
+use crate::head::Framing;
+use crate::heads::Heads;
 use crate::http::{Body, text};
 use crate::stats::ServerStats;
 use crate::tls::TlsReload;
@@ -214,14 +217,14 @@ async fn serve(
     if http2 {
         return crate::http2::serve(stream, peer, Arc::clone(&shared), stopped).await;
     }
-    let service = service_fn(|request| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(&shared, request, peer).await) }
+    let most = limits.header_bytes.max(MIN_BUFFER);
+    let (stream, announced) = Heads::new(stream, most);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (shared, framing) = (Arc::clone(&shared), announced.agreed(request.body()));
+        async move { Ok::<_, Infallible>(framed(&shared, request, peer, framing).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.header_bytes.max(MIN_BUFFER));
+    http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(most);
     if limits.header_count != DEFAULT_HEADERS {
         http.max_headers(limits.header_count);
     }
@@ -237,6 +240,26 @@ async fn serve(
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// Answers one HTTP/1.1 request, if hyper read its head as Ward did.
+async fn framed(
+    shared: &Shared,
+    request: Request<Incoming>,
+    peer: Peer,
+    framing: Option<Framing>,
+) -> Response<Body> {
+    let mut response = match framing {
+        Some(Framing::Length(_)) => return answer(shared, request, peer).await,
+        Some(Framing::Chunked) => answer(shared, request, peer).await,
+        None => {
+            tracing::error!("a request head was read in two ways and refused: please report it");
+            text(StatusCode::BAD_REQUEST, "a request that can be read in two ways\n")
+        }
+    };
+    // Nobody follows where this body ends, so nothing may come behind it.
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// hyper refuses smaller buffers.

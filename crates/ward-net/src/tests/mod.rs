@@ -2,6 +2,7 @@
 
 mod client;
 mod egress;
+mod heads;
 mod http2;
 mod lists;
 mod server;
