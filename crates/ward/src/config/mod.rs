@@ -49,8 +49,14 @@ impl Problem {
         what: impl Into<String>,
         way: impl Into<String>,
     ) -> Self {
-        Self { line, key: key.to_owned(), what: what.into(), way: way.into() }
+        Self { line, key: plain(key), what: plain(&what.into()), way: plain(&way.into()) }
     }
+}
+
+/// The file's own words in one line, whatever they hold.
+fn plain(text: &str) -> String {
+    let one = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    text.chars().map(one).collect()
 }
 
 impl fmt::Display for Problem {

@@ -259,6 +259,17 @@ fn what_is_no_toml_names_its_line() {
     }
 }
 
+/// Found by the fuzzer: what stands in the file does not end a line of the message, or speak to the terminal.
+#[test]
+fn control_characters_of_the_file_are_spelt_out() {
+    let text =
+        GOOD.replace("\"enforce\"", r#""e\nforce\u001b[2J""#).replace("key_file", r#""a\nb""#);
+    let said: Vec<_> = faults(&text).iter().map(ToString::to_string).collect();
+    assert!(said.iter().any(|one| one.starts_with(r#"`mode` is "e\nforce\u{1b}[2J""#)), "{said:?}");
+    assert!(said.iter().any(|one| one.starts_with(r"`keys.a\nb` is no key")), "{said:?}");
+    assert!(said.iter().all(|one| !one.contains(char::is_control)), "{said:?}");
+}
+
 #[test]
 fn an_error_shows_file_line_and_key() {
     let dir = std::env::temp_dir().join(format!("ward-config-{}", std::process::id()));
