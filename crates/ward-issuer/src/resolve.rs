@@ -6,12 +6,12 @@
 //! and other places for a token, a token for another audience, one that has ended, one whose grant,
 //! client, certificate or community was revoked.
 
-use ward_core::BoxFuture;
+use ward_core::{Actor, BoxFuture};
 use ward_fhir::ScopeSet;
-use ward_policy::{Presented, Principal, Resolve, ResolveError, Subject};
+use ward_policy::{Presented, Principal, Recognised, Resolve, ResolveError, Subject};
 
 use crate::issuer::Issuer;
-use crate::sealed::{KeyBinding, MAX_CHARS, OpenError};
+use crate::sealed::{KeyBinding, MAX_CHARS, OpenError, PREFIX};
 
 /// The token of a `Bearer` header (RFC 6750 §2.1: the scheme, one space, `b64token`).
 fn bearer(header: Option<&str>) -> Result<&str, ResolveError> {
@@ -92,6 +92,32 @@ impl Resolve for Issuer {
                 purposes: grant.purposes.clone(),
                 scopes,
             })
+        })
+    }
+
+    fn recognise<'a>(&'a self, presented: &'a Presented<'a>) -> BoxFuture<'a, Recognised> {
+        Box::pin(async move {
+            let Some(header) = presented.authorization else { return Recognised::Foreign };
+            // Whatever holds the beginning of our tokens is treated as one of them.
+            if !header.contains(PREFIX) {
+                return Recognised::Foreign;
+            }
+            let Ok(token) = bearer(Some(header)) else { return Recognised::Own };
+            let Ok(claims) = self.sealer.open(token).await else { return Recognised::Own };
+            match self.deps.repositories.grants.get(&self.tenant, claims.grant).await {
+                Ok(Some(grant)) if grant.tenant == self.tenant => Recognised::Ended {
+                    client: grant.client,
+                    actor: Actor {
+                        client: Some(grant.client),
+                        grant: Some(grant.id),
+                        token: Some(claims.token),
+                        community: Some(grant.community.clone()),
+                        operator: None,
+                    },
+                    uri: grant.client_uri.clone(),
+                },
+                _ => Recognised::Own,
+            }
         })
     }
 }

@@ -22,7 +22,7 @@ use crate::errors::IssuerError;
 /// Longest token, characters.
 pub const MAX_CHARS: usize = 256;
 /// What every token begins with, so that scanners for leaked secrets can find it.
-const PREFIX: &str = "wat_";
+pub(crate) const PREFIX: &str = "wat_";
 const VERSION: u8 = 1;
 const HEADER: usize = 1 + 4 + 16 + 8;
 const TAG: usize = 16;

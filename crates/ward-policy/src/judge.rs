@@ -65,6 +65,10 @@ pub enum Verdict {
     Drop(&'static str),
 }
 
+/// The rules by which records stay: [`judge`]'s, and those of records that cannot be read.
+pub const RECORD_RULES: &[&str] =
+    &["ROSTER", "C3", "C9", "C12", "F3", "D4", "B6", "TYPE", "ID", "F1"];
+
 /// Judges one record that came back.
 pub fn judge(residual: &Residual, view: &ResourceView) -> Verdict {
     if view.rtype != residual.rtype {

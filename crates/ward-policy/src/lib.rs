@@ -6,6 +6,7 @@
 //! on the way out alone is enough; the lock on the way in narrows, saves work and is never relied on.
 //! Default deny: what no rule here allows is refused.
 
+mod enforcement;
 mod facts;
 mod judge;
 mod narrow;
@@ -14,12 +15,13 @@ mod policy;
 mod principal;
 mod resolve;
 
+pub use enforcement::{ANONYMOUS, Caller, EVERYBODY_ELSE, Enforcement, Stance, Waiver};
 pub use facts::{Facts, Roster};
-pub use judge::{Residual, Verdict, judge};
+pub use judge::{RECORD_RULES, Residual, Verdict, judge};
 pub use plan::{Denial, DenialCode, Permit, Plan, plan, serves};
 pub use policy::{INCOMPLETE_NOTICE, notice, policy_hash};
 pub use principal::{Grant, Principal, Subject, SubjectError, scopes_shrink};
-pub use resolve::{Presented, Resolve, ResolveError};
+pub use resolve::{Presented, Recognised, Resolve, ResolveError};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! From what a caller presents to a principal. Implemented by `ward-issuer`, which owns the tokens.
 
-use ward_core::{BoxFuture, TenantId};
+use ward_core::{Actor, BoxFuture, ClientId, ClientUri, TenantId};
 
 use crate::Principal;
 
@@ -30,6 +30,24 @@ pub enum ResolveError {
     Unavailable,
 }
 
+/// What can be told of credentials that give no access. For the log and for [`crate::Enforcement`] only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recognised {
+    /// Not Ward's: somebody else's token, or none.
+    Foreign,
+    /// Ward's own, or too much like it: it must never leave Ward. Whose it was cannot be told.
+    Own,
+    /// Ward's own, of this client: it has ended, or was revoked.
+    Ended {
+        /// The registered client.
+        client: ClientId,
+        /// Its URI.
+        uri: ClientUri,
+        /// The actor of events about it.
+        actor: Actor,
+    },
+}
+
 /// Turns what was presented into a principal, on every request anew.
 pub trait Resolve: Send + Sync {
     /// The principal, or why there is none.
@@ -37,4 +55,11 @@ pub trait Resolve: Send + Sync {
         &'a self,
         presented: &'a Presented<'a>,
     ) -> BoxFuture<'a, Result<Principal, ResolveError>>;
+
+    /// What can be told of credentials that were not resolved. Never gives access. The default takes all of
+    /// them for Ward's own.
+    fn recognise<'a>(&'a self, presented: &'a Presented<'a>) -> BoxFuture<'a, Recognised> {
+        let _ = presented;
+        Box::pin(async { Recognised::Own })
+    }
 }
