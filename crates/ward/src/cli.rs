@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Backup(crate::backup::command::Backup),
     Restore(crate::backup::command::Restore),
     Admin(crate::cli_admin::Admin),
+    #[command(subcommand)]
+    Sandbox(crate::cli_sandbox::Sandbox),
 }
 
 /// Run a sample hospital behind Ward and walk through what Ward does.

@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod cli_admin;
 mod cli_client;
+mod cli_sandbox;
 mod cli_serve;
 mod client_command;
 pub mod config;
@@ -19,6 +20,7 @@ mod log_command;
 pub mod ops;
 pub mod paths;
 mod private;
+mod sandbox_command;
 pub mod serve;
 mod ui;
 
@@ -92,6 +94,7 @@ pub fn main() -> ExitCode {
             Command::Check(check) => check::run(&check).await,
             Command::Serve(serve) => serve::run(&serve).await,
             Command::Client(command) => Ok(client_command::run(&command).await),
+            Command::Sandbox(command) => sandbox_command::run(Ui::new(false), &command).await,
             Command::Log(command) => log_command::run(Ui::new(false), &command).await,
         }
     });

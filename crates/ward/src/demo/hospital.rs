@@ -9,14 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use ward_admin::{Command, Operator as Person, Role};
-use ward_audit::{Log, LogOptions, RealDisk};
-use ward_community::{
-    CertificateRequest, KeySpec, ListServer, Operator, OperatorConfig, OperatorDeps, tls_identity,
-};
-use ward_core::crypto::SigningKey;
-use ward_core::{
-    ClientUri, CommunityUri, KeyVault, OrganizationUri, PatientId, Purpose, Rng, TenantId,
-};
+use ward_audit::Log;
+use ward_community::{CertificateRequest, ListServer, Operator, tls_identity};
+use ward_core::{ClientUri, CommunityUri, OrganizationUri, PatientId, Purpose, Rng, TenantId};
 use ward_fhir::ScopeSet;
 use ward_issuer::ServedCommunity;
 use ward_net::client::{Egress, HttpClient};
@@ -24,15 +19,15 @@ use ward_net::server::{Running, Server};
 use ward_net::tls::{TlsReload, TlsVersions, client_config, server_config};
 use ward_sandbox::Sandbox;
 use ward_store::RosterRow;
-use ward_store::bus::LocalBus;
 use ward_watch::{Ceiling, Ceilings};
 
 use super::partner::{App, CARE_APP, LOST_APP, ORGANIZATION, Partner, SYNC_APP, VISITOR_APP};
 use super::{DemoError, doing};
 use crate::cli::{Demo, Sabotage};
-use crate::house::{House, HouseConfig, Outward, System, open_or_make_vault, secret};
+use crate::house::{House, HouseConfig, Outward, System, open_or_make_vault};
 use crate::paths::Paths;
 use crate::private;
+use crate::sandbox_command::community::{Place, open_or_make};
 use crate::ui::Ui;
 
 /// URI of the demo's trust community.
@@ -384,41 +379,9 @@ async fn open_community(
     lists_url: &str,
     system: &System,
 ) -> Result<(Arc<Operator>, Arc<Log>), DemoError> {
-    const SEED_NAME: &str = "log/signing-seed";
-    let dir = paths.community();
-    private::directory(&dir).map_err(doing("the community's directory"))?;
-    let vault = open_or_make_vault(&dir.join("vault"), &dir.join("vault.key"), system)
-        .map_err(doing("opening the community's vault"))?;
-    let seed = secret(&vault, SEED_NAME, system).map_err(doing("reading the community's key"))?;
-    let keys: Arc<dyn KeyVault> = vault.clone();
-    let log = Log::open(LogOptions {
-        disk: Arc::new(RealDisk::new(dir.join("log"))),
-        origin: "community.example/log".to_owned(),
-        signing_key: SigningKey::from_seed(&seed).map_err(doing("loading the community's key"))?,
-        vault: keys,
-        bus: Arc::new(LocalBus::new(&system.limits)),
-        clock: system.clock.clone(),
-        rng: system.rng.clone(),
-        limits: system.limits.clone(),
-    })
-    .map_err(doing("opening the community's log"))?;
-    let config = OperatorConfig {
-        tenant: TenantId::default_tenant(),
-        uri: CommunityUri::parse(COMMUNITY).map_err(doing("reading the community URI"))?,
-        name: "Demo Community".to_owned(),
-        base_url: lists_url.to_owned(),
-        ca_key: KeySpec::P256,
-    };
-    let deps = OperatorDeps {
-        vault,
-        sink: log.clone(),
-        clock: system.clock.clone(),
-        rng: system.rng.clone(),
-    };
-    let operator = Operator::open_or_create(dir.join("ca"), config, deps)
-        .await
-        .map_err(doing("creating the community"))?;
-    Ok((operator, log))
+    let uri = CommunityUri::parse(COMMUNITY).map_err(doing("reading the community URI"))?;
+    let place = Place::new(&paths.community(), &uri, "Demo Community", lists_url);
+    open_or_make(&place, system).await.map_err(doing("opening the community"))
 }
 
 /// Three of five patients are attributed to the partner.
