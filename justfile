@@ -36,6 +36,10 @@ deny:
 tables DATA="../shared/data":
     cargo run -p xtask -- tables --data {{DATA}}
 
+# A second verdict on Ward's certificate chains, by Python's `cryptography` (interop/x509). Installs it into target/.
+interop-x509:
+    bash interop/x509/check
+
 # Fuzz targets, each for so many seconds (300: five minutes each). Needs a C++ compiler.
 fuzz SECONDS="300":
     bash fuzz/run {{SECONDS}}

@@ -169,15 +169,23 @@ impl Ca {
 
     /// A certificate for any SubjectPublicKeyInfo: one of ours with that part replaced, signed anew.
     pub(super) fn leaf_for(&self, spki: Vec<u8>) -> Certificate {
-        let whole = self.leaf().certificate;
+        let der = self.resigned(&self.leaf().certificate, |fields| fields[6] = spki);
+        Certificate::from_der(&der).unwrap()
+    }
+
+    /// The DER of a certificate whose fields were changed, signed anew: version, serialNumber, signature,
+    /// issuer, validity, subject, subjectPublicKeyInfo, extensions.
+    pub(super) fn resigned(
+        &self,
+        whole: &Certificate,
+        edit: impl FnOnce(&mut Vec<Vec<u8>>),
+    ) -> Vec<u8> {
         let parts = children(whole.der());
         let mut fields = children(&parts[0]);
-        // version, serialNumber, signature, issuer, validity, subject, subjectPublicKeyInfo
-        fields[6] = spki;
+        edit(&mut fields);
         let tbs = tlv(0x30, &[&fields.concat()]);
         let signature = self.issuer.key().sign(&tbs).unwrap();
-        let der = tlv(0x30, &[&tbs, &parts[1], &tlv(0x03, &[&[0], &signature])]);
-        Certificate::from_der(&der).unwrap()
+        tlv(0x30, &[&tbs, &parts[1], &tlv(0x03, &[&[0], &signature])])
     }
 
     pub(super) fn list(&self, revoked: &[&Certificate]) -> Arc<Crl> {
@@ -240,7 +248,7 @@ impl Leaf {
 }
 
 /// The elements of a SEQUENCE, each with tag and length.
-fn children(sequence: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn children(sequence: &[u8]) -> Vec<Vec<u8>> {
     let mut reader = SliceReader::new(sequence).unwrap();
     reader
         .sequence(|inner| {
