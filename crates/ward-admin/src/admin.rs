@@ -12,11 +12,12 @@ use ward_net::lists::RevocationLists;
 use ward_policy::Subject;
 use ward_respond::{Contain, ContainError};
 use ward_store::repo::{Member, Registration, Repositories, RosterRow};
+use ward_trust::PathError;
 use ward_trust::jose::Jws;
-use ward_trust::{Community, PathError};
 
 use crate::attempts::Attempts;
 use crate::commands::{AdminError, ClientSummary, Command, Done};
+use crate::site::Site;
 use crate::{Operator, Role};
 
 /// What the commands work on.
@@ -30,8 +31,8 @@ pub struct Deps {
     pub issuer: Arc<Issuer>,
     /// Revocation lists.
     pub lists: Arc<RevocationLists>,
-    /// The communities whose members are registered.
-    pub communities: Vec<Community>,
+    /// What only the program around it can do.
+    pub site: Arc<dyn Site>,
     /// Bounds.
     pub limits: Arc<Limits>,
     /// Time.
@@ -109,6 +110,8 @@ impl Admin {
             Command::Reject { approval } => {
                 return Box::pin(self.decide(operator, approval, false)).await;
             }
+            Command::Reload => return self.reload(operator).await,
+            Command::Backup(wanted) => return self.back_up(operator, &wanted).await,
             Command::WhatIf { subject } => Done::WhatIf(self.what_if(&subject).await?),
             Command::ListClients { after } => self.list_clients(after).await?,
             Command::ListIncidents => {
@@ -230,7 +233,8 @@ impl Admin {
     /// Whether the lists of its issuers name a certificate on the path of this registration. Lists
     /// that cannot be had say nothing here; at the token endpoint they refuse.
     async fn is_listed(&self, registration: &Registration) -> bool {
-        let community = self.deps.communities.iter().find(|one| one.uri == registration.community);
+        let communities = self.deps.issuer.communities();
+        let community = communities.iter().find(|one| one.uri == registration.community);
         let statement = Jws::parse(&registration.statement, &self.deps.limits);
         let (Some(community), Ok(statement)) = (community, statement) else { return false };
         let (leaf, extra) = (statement.leaf(), statement.extra());

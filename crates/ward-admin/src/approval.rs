@@ -3,7 +3,8 @@
 //!
 //! A certificate counts as one client's alone only where that is known; anything else is taken for an
 //! issuer's. The second person must have been an operator before the act was asked for, so that nobody
-//! makes one for the purpose; where there are two security officers, a third needs both.
+//! makes one for the purpose; where there are two security officers, to add a third or to remove one of
+//! them needs both.
 
 use ward_core::{ApprovalId, EventKind};
 use ward_policy::Subject;
@@ -31,9 +32,15 @@ impl Admin {
                 Subject::Certificate(_) => !self.is_one_clients(subject).await?,
                 Subject::Grant(_) | Subject::Token(_) | Subject::Client(_) => false,
             },
+            // Who could remove the other officer, or make one of their own, would be two people alone.
             Command::AddOperator { role: Role::SecurityOfficer, .. } => {
                 let all = self.deps.store.operators.list(&self.tenant).await?;
                 all.iter().filter(|one| is_officer(one)).count() >= 2
+            }
+            Command::RemoveOperator { name } => {
+                let all = self.deps.store.operators.list(&self.tenant).await?;
+                let officers = || all.iter().filter(|one| is_officer(one));
+                officers().count() >= 2 && officers().any(|one| one.name == *name)
             }
             _ => false,
         })
@@ -182,9 +189,8 @@ impl Admin {
     /// Whether a certificate is known to be a client's own and no issuer's.
     async fn is_one_clients(&self, subject: &Subject) -> Result<bool, AdminError> {
         let Subject::Certificate(thumbprint) = subject else { return Ok(false) };
-        let configured = self
-            .deps
-            .communities
+        let communities = self.deps.issuer.communities();
+        let configured = communities
             .iter()
             .flat_map(|one| one.anchors.iter().chain(&one.intermediates))
             .any(|certificate| certificate.thumbprint() == *thumbprint);

@@ -13,6 +13,7 @@ use ward_store::repo::{Incident, Member, RosterRow};
 
 use crate::Role;
 use crate::credentials::IssuedKey;
+use crate::site::{BackupMade, BackupRequest};
 
 /// One act of an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +66,11 @@ pub enum Command {
     },
     /// Fetches all known revocation lists now, and ends the grants of certificates that they name.
     RefreshLists,
-    /// Lists registered clients, by client id.
+    /// Reads the configuration again and takes all of it, or nothing.
+    Reload,
+    /// Backs the running server up into a file on its own machine.
+    Backup(BackupRequest),
+    /// Lists registered clients, by client id; at most 500.
     ListClients {
         /// Only those after this one.
         #[serde(default)]
@@ -85,7 +90,8 @@ pub enum Command {
         /// What it may do.
         role: Role,
     },
-    /// Removes an operator, whose key ends with it. The last security officer stays.
+    /// Removes an operator, whose key ends with it. A security officer's removal needs a second person where
+    /// there are two; the last one stays.
     RemoveOperator {
         /// Its name in the log.
         name: OperatorName,
@@ -115,6 +121,8 @@ impl Command {
             Self::WhatIf { .. } => "what-if",
             Self::ImportRoster { .. } => "import-roster",
             Self::RefreshLists => "refresh-lists",
+            Self::Reload => "reload",
+            Self::Backup(_) => "backup",
             Self::ListClients { .. } => "list-clients",
             Self::ListIncidents => "list-incidents",
             Self::ListOperators => "list-operators",
@@ -211,6 +219,13 @@ pub enum Done {
         /// Registered certificates that were found revoked, whose grants have ended.
         revoked: usize,
     },
+    /// What the files say now is in force; the keys that changed, and the files whose content did.
+    Reloaded {
+        /// Names, as `community[0].uri`; none if nothing changed.
+        changed: Vec<String>,
+    },
+    /// The backup is made.
+    BackedUp(BackupMade),
     /// What hangs on the subject.
     WhatIf(WhatIf),
     /// Registered clients; ask again after the last one for more.
@@ -273,6 +288,12 @@ pub enum AdminError {
     /// Too many failed attempts.
     #[error("too many failed attempts; try again in {0} s")]
     Slow(u32),
+    /// The new configuration cannot be taken; all of the old one stays.
+    #[error("nothing was changed: {0}")]
+    Reload(String),
+    /// The backup was not made.
+    #[error("{0}")]
+    Backup(String),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -11,6 +11,7 @@ mod attempts;
 mod commands;
 mod credentials;
 mod operators;
+mod site;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,6 +23,7 @@ pub use commands::{
     AdminError, ClientSummary, Command, Done, KEY_COMPROMISE, OperatorSummary, Waiting, WhatIf,
 };
 pub use credentials::{BootstrapCode, IssuedKey};
+pub use site::{BackupMade, BackupRequest, Site};
 
 /// Who gives a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +40,7 @@ pub struct Operator {
 pub enum Role {
     /// Reads, changes nothing.
     Auditor,
-    /// Runs the service: rosters and lists; reads.
+    /// Runs the service: rosters, lists, configuration and backups; reads.
     Administrator,
     /// Guards it: all that an administrator may, operators, approvals, and revocation of anything.
     SecurityOfficer,
@@ -74,7 +76,7 @@ impl Role {
             | C::ListIncidents
             | C::ListOperators
             | C::ListApprovals => !matches!(self, Self::Automatic),
-            C::ImportRoster { .. } | C::RefreshLists => {
+            C::ImportRoster { .. } | C::RefreshLists | C::Reload | C::Backup(_) => {
                 matches!(self, Self::Administrator | Self::SecurityOfficer)
             }
             C::Revoke { subject, .. } => match self {

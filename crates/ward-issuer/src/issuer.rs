@@ -14,7 +14,7 @@ use ward_core::{ClientId, CorrelationId, Limits, OutboxSeq, TenantId};
 use ward_fhir::ScopeSet;
 use ward_net::http::{Body, BodyError};
 use ward_net::server::Peer;
-use ward_trust::Metadata;
+use ward_trust::{Community, Metadata};
 
 use crate::config::{IssuerConfig, IssuerDeps, ServedCommunity, check_communities, path_of};
 use crate::discovery::{ALGS, Served};
@@ -106,15 +106,25 @@ impl Issuer {
     /// Serves these communities from now on, without a restart (PKI-16, SMD-10). If they are refused,
     /// the earlier ones stay.
     pub fn serve(&self, communities: Vec<ServedCommunity>) -> Result<(), IssuerError> {
-        check_communities(&self.fhir_base, &communities)?;
+        self.check(&communities)?;
         let metadata = self.metadata();
-        metadata.check().map_err(|error| IssuerError::Config(error.to_string()))?;
         let served = communities
             .into_iter()
             .map(|one| Arc::new(Served::new(one, metadata.clone())))
             .collect();
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = served;
         Ok(())
+    }
+
+    /// Why these communities could not be served, if they could not.
+    pub fn check(&self, communities: &[ServedCommunity]) -> Result<(), IssuerError> {
+        check_communities(&self.fhir_base, communities)?;
+        self.metadata().check().map_err(|error| IssuerError::Config(error.to_string()))
+    }
+
+    /// The communities that are served now.
+    pub fn communities(&self) -> Vec<Community> {
+        self.served().iter().map(|one| one.community.clone()).collect()
     }
 
     pub(crate) fn served(&self) -> Arc<[Arc<Served>]> {

@@ -63,7 +63,10 @@ async fn ask(command: &Admin, ui: Ui) -> Result<(), AskError> {
             return Err(usage(format!("{} exists; name a new file", out.display())));
         }
     }
-    let answer = send(place, word, key.as_ref(), &fields).await?;
+    let mut answer = send(place, word, key.as_ref(), &fields).await?;
+    if matches!(command.act, Act::Clients(Clients::List)) {
+        all_clients(place, key.as_ref(), &mut answer).await?;
+    }
     let out = match &command.act {
         Act::Bootstrap { .. } => place.key_file.as_deref(),
         Act::Operators(Operators::Add { out, .. }) => out.as_deref(),
@@ -75,6 +78,25 @@ async fn ask(command: &Admin, ui: Ui) -> Result<(), AskError> {
     } else {
         for line in lines(&answer) {
             ui.line(&line);
+        }
+    }
+    Ok(())
+}
+
+/// The clients come in pages, each after the last one of the page before; to the end.
+async fn all_clients(
+    place: &Place,
+    key: Option<&Secret<String>>,
+    answer: &mut Value,
+) -> Result<(), AskError> {
+    let Some(clients) = answer.get_mut("clients").and_then(Value::as_array_mut) else {
+        return Ok(());
+    };
+    while let Some(last) = clients.last().and_then(|one| one.get("client")).cloned() {
+        let next = send(place, "list-clients", key, &json!({ "after": last })).await?;
+        match next.get("clients").and_then(Value::as_array) {
+            Some(page) if !page.is_empty() => clients.extend(page.iter().cloned()),
+            _ => break,
         }
     }
     Ok(())
@@ -112,6 +134,13 @@ fn request_of(act: &Act) -> Result<(&'static str, Value), AskError> {
             "backup",
             json!({ "to": to, "key_file": backup_key, "passphrase_file": passphrase_file }),
         ),
+        Act::Reload => ("reload", json!({})),
+        Act::HoldClient { client, reason, incident } => {
+            ("hold-client", json!({ "client": client, "reason": reason, "incident": incident }))
+        }
+        Act::ReleaseClient { client, reason } => {
+            ("release-client", json!({ "client": client, "reason": reason }))
+        }
         Act::Lists(Lists::Refresh) => ("refresh-lists", json!({})),
         Act::Clients(Clients::List) => ("list-clients", json!({})),
         Act::Incidents(Incidents::List) => ("list-incidents", json!({})),

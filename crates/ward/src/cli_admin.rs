@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 /// Give Ward an operator's commands, over its admin listener.
 ///
 /// Every command is authorised by the role of the key and recorded in the log. Revoking a community or an
-/// issuer's certificate needs two people, unless the reason is `key-compromise`.
+/// issuer's certificate needs two people, unless the reason is `key-compromise`; so does adding or removing a
+/// security officer where there are two.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Admin {
@@ -80,6 +81,29 @@ pub(crate) enum Act {
     /// Revocation lists.
     #[command(subcommand)]
     Lists(Lists),
+    /// Have the server read its configuration again, as SIGHUP does: all of it is taken, or nothing.
+    Reload,
+    /// Put a client on hold: its grants end, and it gets no token until it is released.
+    HoldClient {
+        /// Its id (see `ward admin clients list`).
+        #[arg(value_name = "CLIENT")]
+        client: String,
+        /// Why, for the log; no names of patients.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// The incident that it answers.
+        #[arg(long, value_name = "ID")]
+        incident: Option<String>,
+    },
+    /// Let a client that is on hold ask for tokens again.
+    ReleaseClient {
+        /// Its id, now or when it was put on hold.
+        #[arg(value_name = "CLIENT")]
+        client: String,
+        /// Why, for the log; no names of patients.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// Registered clients.
     #[command(subcommand)]
     Clients(Clients),
@@ -119,7 +143,8 @@ pub(crate) enum Operators {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Remove an operator; its key ends with it.
+    /// Remove an operator; its key ends with it. A security officer's removal waits for a second person where
+    /// there are two.
     Remove {
         /// Its name in the log.
         #[arg(value_name = "NAME")]
@@ -152,7 +177,7 @@ pub(crate) enum Lists {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Clients {
-    /// List registered clients.
+    /// List all registered clients.
     List,
 }
 

@@ -33,7 +33,7 @@ use ward_store::{Repositories, Store, StoreError};
 use ward_watch::{CeilingDial, Ceilings, Detector, Watch};
 
 use crate::backup;
-use crate::ops::OpsDeps;
+use crate::ops::{Machine, OpsDeps};
 use crate::paths::Paths;
 
 /// Time, randomness and bounds, made once.
@@ -138,6 +138,17 @@ pub struct Knobs {
     system: System,
 }
 
+/// What is turned, for the log.
+#[derive(Clone, Copy)]
+pub struct Turned<'a> {
+    /// The action's word.
+    pub action: &'static str,
+    /// Who asked for it over the admin listener, if somebody did.
+    pub operator: Option<&'a str>,
+    /// What changed: keys of the configuration, and files.
+    pub changed: &'a [String],
+}
+
 impl Knobs {
     /// Takes all of it from now on, or nothing; recorded in the log. Running connections go on.
     pub async fn turn(
@@ -145,16 +156,23 @@ impl Knobs {
         communities: Vec<ServedCommunity>,
         tls: Arc<rustls::ServerConfig>,
         ceilings: Ceilings,
-        why: &'static str,
+        turned: Turned<'_>,
     ) -> Result<(), HouseError> {
+        self.issuer.check(&communities)?;
+        let (clock, rng) = (&*self.system.clock, &*self.system.rng);
+        let correlation = CorrelationId::new(clock, rng);
+        let tenant = self.tenant.clone();
+        let mut event =
+            Event::new(EventKind::Operator, turned.action, tenant, clock.now(), correlation);
+        event.actor.operator = turned.operator.map(|name| name.to_owned().into());
+        let changed = turned.changed.join(", ");
+        let end = changed.floor_char_boundary(1000);
+        event = event.with("changed", changed.get(..end).unwrap_or_default());
+        // Recorded before it is so: what no log knows of is not in force.
+        self.sink.record(vec![event]).await?;
         self.issuer.serve(communities)?;
         self.tls.replace(tls);
         self.ceilings.turn(ceilings);
-        let (clock, rng) = (&*self.system.clock, &*self.system.rng);
-        let correlation = CorrelationId::new(clock, rng);
-        let event =
-            Event::new(EventKind::Operator, why, self.tenant.clone(), clock.now(), correlation);
-        self.sink.record(vec![event]).await?;
         Ok(())
     }
 }
@@ -228,6 +246,8 @@ pub struct House {
     pub knobs: Knobs,
     /// What the admin listener looks at; see [`crate::ops::start`].
     pub ops: OpsDeps,
+    /// What operators' commands ask of the program itself.
+    pub machine: Arc<Machine>,
     /// Certificate and key of the listener.
     pub tls: Arc<TlsReload>,
     server: Running,
@@ -320,6 +340,13 @@ impl House {
             gateway = gateway.authorizing(authorization);
         }
         let gateway = Arc::new(gateway);
+        let machine = Arc::new(Machine::new(backup::Source {
+            paths: paths.clone(),
+            store: store.clone(),
+            log: log.clone(),
+            tenant: config.tenant.clone(),
+            system: system.clone(),
+        }));
         let admin = Arc::new(Admin::new(
             config.tenant.clone(),
             Deps {
@@ -327,7 +354,7 @@ impl House {
                 sink: sink.clone(),
                 issuer: issuer.clone(),
                 lists,
-                communities: config.communities.iter().map(|one| one.community.clone()).collect(),
+                site: machine.clone(),
                 limits: limits.clone(),
                 clock: clock.clone(),
                 rng: rng.clone(),
@@ -390,13 +417,6 @@ impl House {
             server: server.stats(),
             bus: bus.clone(),
             history,
-            backup: backup::Source {
-                paths: paths.clone(),
-                store: store.clone(),
-                log: log.clone(),
-                tenant: config.tenant,
-                system: system.clone(),
-            },
             system: system.clone(),
         };
         let paths = paths.clone();
@@ -410,6 +430,7 @@ impl House {
             paths,
             knobs,
             ops,
+            machine,
             tls,
             server,
             tasks,

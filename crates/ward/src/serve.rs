@@ -5,6 +5,7 @@
 //! restart, is named, and everything stays as it was. Renewed certificate files are taken up by
 //! themselves. Running connections go on in every case.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use ward_trust::Certificate;
 use crate::cli_serve::Serve;
 use crate::config::material::{Material, gather, unlock};
 use crate::config::{Config, ConfigError, Diagnostics, Mode};
-use crate::house::{House, HouseConfig, HouseError, Knobs, Outward, System, system};
+use crate::house::{House, HouseConfig, HouseError, Knobs, Outward, System, Turned, system};
 use crate::paths::Paths;
 use crate::private;
 use crate::{ops, ui};
@@ -155,7 +156,8 @@ pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error:
 
     let desk = open_desk(&config, &house).await?;
     let drain = config.limits.upstream_timeout + Duration::from_secs(5);
-    let reloader = Reloader::new(&options.config, config, house.knobs.clone(), system);
+    let reloader = Arc::new(Reloader::new(&options.config, config, house.knobs.clone(), system));
+    house.machine.reload_with(reloader.clone());
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut daily = tokio::time::interval(DAILY);
@@ -163,7 +165,7 @@ pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error:
     let signal = loop {
         tokio::select! {
             _ = hangup.recv() => {
-                if let Err(error) = reloader.reload().await {
+                if let Err(error) = reloader.reload(None).await {
                     tracing::error!("reload refused, the old configuration stays: {error}");
                 }
             }
@@ -226,15 +228,23 @@ pub struct Reloader {
 
 struct State {
     config: Config,
-    files: Vec<FileState>,
+    files: Files,
     /// A change that could not be taken up, and was spoken of.
     spoken: bool,
 }
 
 /// What tells that a file was written: its length, its place on the disk and when it was written.
 type FileState = Option<(u64, u64, i64, i64)>;
+/// Files by the path in the configuration.
+type Files = BTreeMap<PathBuf, FileState>;
 
-fn look_at(config: &Config) -> Vec<FileState> {
+/// Files that were written since, or are named now and were not.
+fn written(old: &Files, new: &Files) -> Vec<String> {
+    let differs = |(path, state): &(&PathBuf, &FileState)| old.get(*path) != Some(*state);
+    new.iter().filter(differs).map(|(path, _)| path.display().to_string()).collect()
+}
+
+fn look_at(config: &Config) -> Files {
     use std::os::unix::fs::MetadataExt as _;
     let communities = config.community.iter().flat_map(|one| {
         [Some(&one.anchors), Some(&one.certificate), Some(&one.key), one.intermediates.as_ref()]
@@ -244,8 +254,10 @@ fn look_at(config: &Config) -> Vec<FileState> {
         .chain(communities)
         .flatten()
         .map(|path| {
-            let data = std::fs::metadata(path).ok()?;
-            Some((data.len(), data.ino(), data.mtime(), data.mtime_nsec()))
+            let state = std::fs::metadata(path)
+                .ok()
+                .map(|data| (data.len(), data.ino(), data.mtime(), data.mtime_nsec()));
+            (path.clone(), state)
         })
         .collect()
 }
@@ -258,8 +270,9 @@ impl Reloader {
         Self { path: path.to_path_buf(), knobs, system, state }
     }
 
-    /// Reads the configuration again and takes all of it, or nothing.
-    pub async fn reload(&self) -> Result<(), ServeError> {
+    /// Reads the configuration again and takes all of it, or nothing; names what changed: keys, and files
+    /// that were written anew. `operator` is who asked for it over the admin listener.
+    pub async fn reload(&self, operator: Option<&str>) -> Result<Vec<String>, ServeError> {
         let mut state = self.state.lock().await;
         // Looked at before they are read: a change in between is seen by the next look.
         let config = Config::read(&self.path)?;
@@ -269,11 +282,14 @@ impl Reloader {
         if !named.is_empty() {
             return Err(ServeError::NeedsRestart(named));
         }
-        self.take(material, "reloaded").await?;
+        let mut changed = state.config.changed(&config);
+        changed.extend(written(&state.files, &files));
+        self.take(material, Turned { action: "reloaded", operator, changed: &changed }).await?;
         *state = State { config, files, spoken: false };
         drop(state);
-        tracing::info!("the configuration was read again and is in force");
-        Ok(())
+        let what = if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") };
+        tracing::info!(changed = what, "the configuration was read again and is in force");
+        Ok(changed)
     }
 
     /// Takes up certificates and keys that were renewed, under the configuration in force.
@@ -284,9 +300,14 @@ impl Reloader {
             return;
         }
         let again = files == state.files;
+        let changed = written(&state.files, &files);
         state.files = files;
         let taken = match gather(&state.config) {
-            Ok(material) => self.take(material, "certificates-renewed").await,
+            Ok(material) => {
+                let turned =
+                    Turned { action: "certificates-renewed", operator: None, changed: &changed };
+                self.take(material, turned).await
+            }
             Err(problems) => Err(state.config.faulty(problems).into()),
         };
         match taken {
@@ -314,10 +335,10 @@ impl Reloader {
         }
     }
 
-    async fn take(&self, material: Material, why: &'static str) -> Result<(), ServeError> {
+    async fn take(&self, material: Material, turned: Turned<'_>) -> Result<(), ServeError> {
         warn_of_dates(&material, self.system.clock.now());
         let Material { communities, tls, ceilings, .. } = material;
-        Ok(self.knobs.turn(communities, tls, ceilings, why).await?)
+        Ok(self.knobs.turn(communities, tls, ceilings, turned).await?)
     }
 }
 

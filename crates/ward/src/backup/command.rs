@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use serde::Deserialize;
+use ward_admin::BackupRequest;
 use ward_audit::{Log, LogOptions, RealDisk, origin_of};
 use ward_core::{KeyVault, Secret, TenantId};
 use ward_store::bus::LocalBus;
@@ -168,22 +168,14 @@ fn read_private(option: &str, path: &Path) -> Result<Secret<Vec<u8>>, Failure> {
     fs::read(path).map(Secret::new).map_err(|error| usage(option, path, error))
 }
 
-/// What an operator asks a running server for; paths are on the server's machine.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    to: PathBuf,
-    #[serde(default)]
-    passphrase_file: Option<PathBuf>,
-    #[serde(default)]
-    key_file: Option<PathBuf>,
-}
-
-/// A backup on an operator's request, `{"to": PATH, "key_file": PATH}` or with `passphrase_file`; for the admin
-/// listener, which has authenticated and authorised the operator. The error is in words for the operator.
-pub async fn on_request(source: &Source, asked: &[u8], operator: &str) -> Result<Made, String> {
-    let asked: Asked = serde_json::from_slice(asked)
-        .map_err(|error| format!("{error}; send {{\"to\": PATH, \"key_file\": PATH}}"))?;
+/// A backup on the request of an operator whom `ward-admin` has authorised. The error is in words for the
+/// operator.
+pub async fn on_request(
+    source: &Source,
+    asked: &BackupRequest,
+    operator: &str,
+) -> Result<Made, String> {
+    let asked = asked.clone();
     if !asked.to.is_absolute() {
         return Err("give a full path: it is on the server's machine".to_owned());
     }

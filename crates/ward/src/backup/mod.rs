@@ -29,6 +29,7 @@ use crate::paths::Paths;
 pub use command::on_request;
 pub use restore::{Restored, restore};
 pub use stream::Seal;
+pub use ward_admin::BackupMade as Made;
 
 /// Largest file of the vault.
 const VAULT_FILE: u64 = 1024 * 1024;
@@ -119,21 +120,6 @@ pub struct Source {
     pub tenant: TenantId,
     /// Time and randomness.
     pub system: System,
-}
-
-/// What was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Made {
-    /// Octets of the file.
-    pub bytes: u64,
-    /// Entries of the log in it.
-    pub log_size: u64,
-    /// Of which signed.
-    pub signed: u64,
-    /// The signed checkpoint to keep elsewhere: `ward restore --checkpoint`.
-    pub checkpoint: String,
-    /// State changes that the store had made.
-    pub state_changes: u64,
 }
 
 /// What stands in the manifest; restoring checks each.

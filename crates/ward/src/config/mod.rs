@@ -5,6 +5,7 @@
 //! scopes and combinations, without opening another file. The *material* ([`material`]): certificates,
 //! keys and secrets that it names. Nothing is guessed: what is not understood is refused.
 
+mod changed;
 mod limits;
 pub mod material;
 mod meaning;
@@ -142,6 +143,8 @@ pub struct Config {
     file: PathBuf,
     #[serde(skip)]
     lines: walk::Lines,
+    #[serde(skip)]
+    said: changed::Said,
 }
 
 /// `[listen]`
@@ -365,6 +368,7 @@ impl Config {
         }
         let mut config: Self = toml::from_str(text).map_err(syntax)?;
         config.lines = walk.lines;
+        config.said = changed::said(text);
         Ok(config)
     }
 
@@ -401,6 +405,11 @@ impl Config {
     /// Public FHIR base: what certificates must name.
     pub fn fhir_base(&self) -> String {
         format!("{}/{}/fhir", self.listen.origin, self.tenant())
+    }
+
+    /// The keys that the other file sets otherwise, adds or leaves out.
+    pub fn changed(&self, new: &Self) -> Vec<String> {
+        changed::between(&self.said, &new.said)
     }
 
     /// What this configuration changes that only a restart can change.

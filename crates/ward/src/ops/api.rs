@@ -9,16 +9,17 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json as object;
-use ward_admin::{Admin, AdminError, Command, Done, Operator, Role};
+use ward_admin::{Admin, AdminError, Command, Done};
 use ward_core::{Limits, OperatorName};
 use ward_issuer::IssuerError;
 use ward_net::http::{Body, json, method_not_allowed, read_body, retry_after};
 use ward_net::server::Peer;
 
-use crate::backup::{Source, on_request};
-
 /// Where the commands are.
 pub(super) const PREFIX: &str = "/admin/v1/";
+
+/// Longest body of `bootstrap`, octets.
+const BOOTSTRAP_BYTES: usize = 4096;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,7 +31,6 @@ struct Bootstrap {
 /// Answers one command.
 pub(super) async fn answer(
     admin: &Admin,
-    backup: &Source,
     limits: &Limits,
     word: &str,
     request: Request<Incoming>,
@@ -51,7 +51,11 @@ pub(super) async fn answer(
     let operator = if word == "bootstrap" {
         None
     } else {
-        let key = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let mut keys = request.headers().get_all(AUTHORIZATION).iter();
+        let key = keys.next().and_then(|value| value.to_str().ok());
+        if keys.next().is_some() {
+            return problem(StatusCode::BAD_REQUEST, "key", "send one key, once");
+        }
         let Some(key) = key.and_then(|value| value.strip_prefix("Bearer ")) else {
             return challenge("an operator's key is needed");
         };
@@ -60,7 +64,9 @@ pub(super) async fn answer(
             Err(error) => return refused(&error),
         }
     };
-    let body = read_body(request.into_body(), limits.admin_body_bytes, limits.body_timeout).await;
+    // Nobody is known yet: a code and a name, no more.
+    let most = if operator.is_some() { limits.admin_body_bytes } else { BOOTSTRAP_BYTES };
+    let body = read_body(request.into_body(), most, limits.body_timeout).await;
     let body = match body {
         Ok(body) => body,
         Err(error) => return problem(error.status(), "body", &error.to_string()),
@@ -82,7 +88,6 @@ pub(super) async fn answer(
             let me = object!({ "name": operator.name, "role": operator.role.word() });
             return json(StatusCode::OK, me.to_string() + "\n");
         }
-        Some(operator) if word == "backup" => return back_up(backup, &operator, body).await,
         Some(operator) => match command(word, body) {
             Ok(command) => admin.execute(&operator, command).await,
             Err(None) => {
@@ -97,27 +102,16 @@ pub(super) async fn answer(
                 Done::WaitsForApproval(_) => StatusCode::ACCEPTED,
                 _ => StatusCode::OK,
             };
-            match serde_json::to_string(&done) {
+            let shown = match &done {
+                Done::BackedUp(made) => serde_json::to_string(made),
+                _ => serde_json::to_string(&done),
+            };
+            match shown {
                 Ok(shown) => json(status, shown + "\n"),
                 Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "not writable"),
             }
         }
         Err(error) => refused(&error),
-    }
-}
-
-/// A backup of this server, written on its machine; recorded in the log. The rooms below cannot make one.
-async fn back_up(source: &Source, operator: &Operator, body: &str) -> Response<Body> {
-    if !matches!(operator.role, Role::Administrator | Role::SecurityOfficer) {
-        let message = "making a backup needs an administrator or a security officer";
-        return problem(StatusCode::FORBIDDEN, "role", message);
-    }
-    match on_request(source, body.as_bytes(), &operator.name).await {
-        Ok(made) => match serde_json::to_string(&made) {
-            Ok(shown) => json(StatusCode::OK, shown + "\n"),
-            Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "not writable"),
-        },
-        Err(why) => problem(StatusCode::CONFLICT, "backup", &why),
     }
 }
 
@@ -172,6 +166,8 @@ fn refused(error: &AdminError) -> Response<Body> {
             (StatusCode::NOT_FOUND, "unknown")
         }
         AdminError::NameTaken => (StatusCode::CONFLICT, "name-taken"),
+        AdminError::Reload(_) => (StatusCode::CONFLICT, "reload"),
+        AdminError::Backup(_) => (StatusCode::CONFLICT, "backup"),
         AdminError::LastOfficer => (StatusCode::CONFLICT, "last-officer"),
         AdminError::TooMany(_) => (StatusCode::CONFLICT, "too-many"),
         AdminError::Store(error) if !error.is_unavailable() => (StatusCode::CONFLICT, "store"),

@@ -5,8 +5,10 @@
 //! and reads the same stream and counters as everybody (rule 7); no room knows of it.
 
 mod api;
+mod browser;
 mod metrics;
 mod ready;
+mod site;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +31,7 @@ use ward_store::Probe;
 
 pub use metrics::{CATALOGUE, Kind, Metric, catalogue};
 pub use ready::{Component, Report};
+pub use site::Machine;
 
 use crate::house::System;
 use metrics::Metrics;
@@ -55,8 +58,6 @@ pub struct OpsDeps {
     pub bus: Arc<dyn Bus>,
     /// The log, read back.
     pub history: Arc<dyn History>,
-    /// What a backup is made of.
-    pub backup: crate::backup::Source,
     /// Time, randomness, bounds.
     pub system: System,
 }
@@ -134,8 +135,8 @@ pub async fn start(
     let desk = Desk {
         ready: Readiness::new(&deps, Arc::clone(&draining)),
         admin: deps.admin,
-        backup: deps.backup,
         limits: deps.system.limits,
+        plain: tls.is_none(),
         metrics,
     };
     let server = Server::start(listener, tls, Arc::new(desk), Arc::new(limits))?;
@@ -147,17 +148,20 @@ struct Desk {
     ready: Readiness,
     metrics: Arc<Metrics>,
     admin: Arc<Admin>,
-    backup: crate::backup::Source,
     limits: Arc<Limits>,
+    /// Without TLS, where a name proves nothing.
+    plain: bool,
 }
 
 impl Handler for Desk {
     fn handle(&self, request: Request<Incoming>, peer: Peer) -> BoxFuture<'_, Response<Body>> {
         Box::pin(async move {
+            if let Some(refused) = browser::refuse(&request, self.plain) {
+                return refused;
+            }
             let path = request.uri().path().to_owned();
             if let Some(word) = path.strip_prefix(api::PREFIX) {
-                return api::answer(&self.admin, &self.backup, &self.limits, word, request, peer)
-                    .await;
+                return api::answer(&self.admin, &self.limits, word, request, peer).await;
             }
             if !matches!(path.as_str(), "/healthz" | "/readyz" | "/metrics") {
                 return text(StatusCode::NOT_FOUND, "see docs/operate\n");

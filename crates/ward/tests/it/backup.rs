@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ward::backup::{BackupError, Made, Seal, create, on_request, restore};
 use ward::house::{House, open_or_make_vault};
 use ward::paths::Paths;
-use ward_admin::{Command, Operator, Role};
+use ward_admin::{BackupRequest, Command, Operator, Role};
 use ward_audit::{Reader, RealDisk, verify};
 use ward_core::{ClientId, EventKind, Limits, Rng as _, Secret, SeededRng, TenantId};
 use ward_policy::Subject;
@@ -264,11 +264,12 @@ async fn a_backup_altered_or_cut_anywhere_is_refused_and_leaves_nothing() {
     private(&key, &[8; 32]);
     let asked = dir.0.join("asked.ward");
     let source = world.house.backup_source();
-    let body = serde_json::json!({ "to": asked, "key_file": key }).to_string();
-    on_request(&source, body.as_bytes(), "officer").await.unwrap();
-    let twice = on_request(&source, body.as_bytes(), "officer").await.unwrap_err();
+    let wanted = BackupRequest { to: asked, passphrase_file: None, key_file: Some(key) };
+    on_request(&source, &wanted, "officer").await.unwrap();
+    let twice = on_request(&source, &wanted, "officer").await.unwrap_err();
     assert!(twice.contains("exists already"), "{twice}");
-    assert!(on_request(&source, b"{}", "officer").await.unwrap_err().contains("key_file"));
+    let open = BackupRequest { key_file: None, to: dir.0.join("open.ward"), ..wanted };
+    assert!(on_request(&source, &open, "officer").await.unwrap_err().contains("key-file"));
     let other = Seal::Key(Secret::new([8; 32]));
     let wrong = restore(&file, &other, &data, None, None, &world.system);
     assert!(matches!(wrong, Err(BackupError::WrongSeal)));
@@ -314,9 +315,13 @@ async fn an_operator_backs_up_a_running_server() {
     let by: Vec<_> = (0..reader.size())
         .map(|index| reader.leaf(index).unwrap())
         .filter(|leaf| leaf.kind == EventKind::Operator && leaf.action == "backup")
-        .map(|leaf| leaf.actor.operator.unwrap().into_owned())
+        .map(|leaf| (leaf.actor.operator.unwrap().into_owned(), leaf.rule.unwrap_or_default()))
         .collect();
-    assert_eq!(by, ["alice"]);
+    let by: Vec<_> = by.iter().map(|(who, rule)| (who.as_str(), rule.as_ref())).collect();
+    // By role, a relative path, made, never over a file.
+    let recorded =
+        [("olga", "ADMIN-ROLE"), ("alice", "BACKUP"), ("alice", ""), ("alice", "BACKUP")];
+    assert_eq!(by, recorded);
     // The command line does not open what the server has open.
     private(&dir.0.join("k"), &[9; 32]);
     let data = world.house.paths.root().to_str().unwrap().to_owned();

@@ -1,18 +1,31 @@
 //! Operators over the admin API and `ward admin`: the first by a one-time code, roles, acts of two, and
 //! guesses that are slowed. Every refusal is in the log.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use ward_core::Limits;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use ward_core::{ClientId, ClientUri, CorrelationId, Event, EventKind, Limits};
+use ward_store::repo::Expected;
 
 use crate::bad_input::world;
-use crate::harness::{Answer, ISS, ORGANIZATION, TempDir, World};
+use crate::harness::{Answer, ISS, ORGANIZATION, TempDir, World, parse};
 use crate::ops::{admin_listener, ask, limits};
 use crate::pki::{COMMUNITY, Member};
+
+/// Sends exactly these bytes.
+async fn raw(to: SocketAddr, bytes: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).await.unwrap();
+    parse(&received)
+}
 
 async fn command(to: SocketAddr, key: &str, word: &str, fields: Value) -> Answer {
     ask(to, "POST", &format!("/admin/v1/{word}"), key, &fields.to_string()).await
@@ -90,7 +103,8 @@ async fn roles_are_a_table_and_refusals_are_recorded() {
         "rows": [{ "patient": "p1", "purposes": ["TREAT"] }],
     });
     // (command, fields, auditor, administrator, officer)
-    let nobody = json!({ "approval": "019a0000-0000-7000-8000-000000000000" });
+    let nil = "019a0000-0000-7000-8000-000000000000";
+    let nobody = json!({ "approval": nil });
     let table = [
         ("list-clients", json!({}), 200, 200, 200),
         ("list-incidents", json!({}), 200, 200, 200),
@@ -104,6 +118,12 @@ async fn roles_are_a_table_and_refusals_are_recorded() {
         ("remove-operator", json!({ "name": "alice" }), 403, 403, 409),
         ("approve", nobody.clone(), 403, 403, 404),
         ("reject", nobody, 403, 403, 404),
+        ("hold-client", json!({ "client": nil, "reason": "test" }), 403, 403, 404),
+        ("release-client", json!({ "client": nil, "reason": "test" }), 403, 403, 404),
+        // Whoever may is told why it is not done: here there is no configuration, and no such file.
+        ("reload", json!({}), 403, 409, 409),
+        ("backup", json!({ "to": "/nowhere/b", "key_file": "/nowhere/k" }), 403, 409, 409),
+        ("backup", json!({}), 400, 400, 400),
         ("no-such-command", json!({}), 404, 404, 404),
         ("revoke", json!({ "subject": "p1", "reason": "x" }), 400, 400, 400),
         ("add-operator", json!({ "name": "ward-x", "role": "auditor" }), 400, 400, 400),
@@ -199,6 +219,148 @@ async fn revoking_a_community_takes_two_people_who_saw_what_hangs_on_it() {
     let asked = command(to, &bob, "revoke", fields).await.json();
     let approval = json!({ "approval": asked["waits-for-approval"]["approval"] });
     assert_eq!(command(to, &alice, "reject", approval.clone()).await.status, 200);
+    assert_eq!(command(to, &alice, "approve", approval).await.status, 404);
+}
+
+/// One officer could otherwise remove the other and be two people alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_officer_goes_only_with_anothers_consent_while_there_are_two() {
+    let (world, _upstream, ..) = world(limits()).await;
+    let admin = admin_listener(&world).await;
+    let to = admin.local_addr();
+    let alice = bootstrap(&world, to, "alice").await;
+    // The second is made alone, or there never were two; other roles come and go as ever.
+    let bob = add(to, &alice, "bob", "security-officer").await;
+    add(to, &alice, "adam", "administrator").await;
+    let remove = async |key: &str, name: &str| {
+        command(to, key, "remove-operator", json!({ "name": name })).await
+    };
+    assert_eq!(remove(&alice, "adam").await.status, 200);
+    for (key, name) in [(&alice, "bob"), (&alice, "alice"), (&bob, "alice")] {
+        let asked = remove(key, name).await;
+        assert_eq!(asked.status, 202, "{name}: {}", asked.json());
+    }
+    assert_eq!(command(to, &bob, "whoami", json!({})).await.status, 200, "nothing is done yet");
+    let waiting = command(to, &bob, "list-approvals", json!({})).await.json();
+    let ids: Vec<Value> = waiting["approvals"].as_array().unwrap().to_vec();
+    assert_eq!(ids.len(), 3);
+    let of = |by: &str, name: &str| {
+        let found = ids
+            .iter()
+            .find(|one| one["requested_by"] == by && one["act"]["remove-operator"]["name"] == name);
+        json!({ "approval": found.unwrap()["approval"] })
+    };
+    // Alice cannot approve what she asked for; Bob can let her go, and with her what she asked for.
+    assert_eq!(command(to, &alice, "approve", of("alice", "bob")).await.status, 403);
+    assert_eq!(command(to, &bob, "approve", of("alice", "alice")).await.status, 200);
+    assert_eq!(command(to, &alice, "whoami", json!({})).await.status, 401);
+    assert_eq!(command(to, &bob, "approve", of("alice", "bob")).await.status, 404);
+    assert_eq!(remove(&bob, "bob").await.status, 409, "the last one stays");
+}
+
+/// Two who approve at once: it is done once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_raced_is_done_once() {
+    let (world, _upstream, ..) = world(limits()).await;
+    let admin = admin_listener(&world).await;
+    let to = admin.local_addr();
+    let alice = bootstrap(&world, to, "alice").await;
+    let bob = add(to, &alice, "bob", "security-officer").await;
+    let carol = json!({ "name": "carol", "role": "security-officer" });
+    let asked = command(to, &alice, "add-operator", carol).await.json();
+    let approval = json!({ "approval": asked["waits-for-approval"]["approval"] });
+    let mut tasks = vec![];
+    for _ in 0..8 {
+        let (bob, approval) = (bob.clone(), approval.clone());
+        tasks
+            .push(tokio::spawn(async move { command(to, &bob, "approve", approval).await.status }));
+    }
+    let mut answers = vec![];
+    for task in tasks {
+        answers.push(task.await.unwrap());
+    }
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 404, 404, 404, 404, 404, 404, 404]);
+}
+
+/// A page in a browser on the machine: forms, `fetch` without a preflight, DNS rebinding; and keys twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_in_a_browser_reaches_nothing() {
+    let (world, _upstream, ..) = world(limits()).await;
+    let admin = admin_listener(&world).await;
+    let to = admin.local_addr();
+    let alice = bootstrap(&world, to, "alice").await;
+    let send = async |method: &str, path: &str, headers: &[(&str, &str)]| {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        let body = if method == "POST" { "{}" } else { "" };
+        head += &format!("content-length: {}\r\n\r\n{body}", body.len());
+        raw(to, head.as_bytes()).await
+    };
+    let (host, key) = (to.to_string(), format!("Bearer {alice}"));
+    let json = ("content-type", "application/json");
+    let (here, rebound) = (("host", host.as_str()), ("host", "evil.example"));
+    let (key, page) = (("authorization", key.as_str()), ("origin", "https://evil.example"));
+    let cases: [(&str, &str, &[(&str, &str)], u16); 11] = [
+        ("POST", "/admin/v1/whoami", &[here, json, key], 200),
+        ("POST", "/admin/v1/whoami", &[here, json, key, page], 403),
+        ("POST", "/admin/v1/whoami", &[here, json, key, ("origin", "null")], 403),
+        ("POST", "/admin/v1/whoami", &[rebound, json, key], 421),
+        ("POST", "/admin/v1/whoami", &[here, json, key, ("sec-fetch-site", "cross-site")], 403),
+        // What a form or a simple request can say.
+        ("POST", "/admin/v1/whoami", &[here, ("content-type", "text/plain"), key], 415),
+        ("POST", "/admin/v1/bootstrap", &[here, json, page], 403),
+        // No preflight is ever granted.
+        ("OPTIONS", "/admin/v1/whoami", &[here, page], 403),
+        ("GET", "/metrics", &[rebound], 421),
+        ("GET", "/readyz", &[here], 200),
+        ("POST", "/admin/v1/whoami", &[here, json, key, key], 400),
+    ];
+    for (method, path, headers, expected) in cases {
+        let answer = send(method, path, headers).await;
+        let shown = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, expected, "{method} {path} {headers:?}: {shown}");
+        let allowed = answer.headers.iter().any(|(name, _)| name.starts_with("access-control-"));
+        assert!(!allowed, "{method} {path}: nothing is allowed across origins");
+    }
+    // One who is not known yet cannot make Ward read much.
+    let long = json!({ "code": "A".repeat(5000), "name": "mallory" });
+    assert_eq!(command(to, "", "bootstrap", long).await.status, 413);
+}
+
+/// There is no session: what is not a key is refused, and a key comes from nobody but Ward.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_chooses_a_key_and_an_act_keeps_no_foreign_name() {
+    let (world, _upstream, ..) = world(limits()).await;
+    let admin = admin_listener(&world).await;
+    let to = admin.local_addr();
+    let alice = bootstrap(&world, to, "alice").await;
+    let chosen = json!({ "name": "eve", "role": "auditor", "key": "ward_op_mine" });
+    assert_eq!(command(to, &alice, "add-operator", chosen).await.status, 400);
+    let audrey = add(to, &alice, "audrey", "auditor").await;
+    // Nothing in a command says who gives it or in which role.
+    for more in ["operator", "role", "requested_by", "approved_by"] {
+        let mut fields = json!({ "subject": format!("community:{COMMUNITY}"), "reason": "x" });
+        fields[more] = json!("alice");
+        assert_eq!(command(to, &audrey, "revoke", fields).await.status, 400, "{more}");
+    }
+    // The secret of one operator with the id of another opens nothing.
+    let (head, secret) = audrey.rsplit_once('_').unwrap();
+    let (officer, _) = alice.rsplit_once('_').unwrap();
+    assert_ne!(head, officer);
+    let mixed = format!("{officer}_{secret}");
+    assert_eq!(command(to, &mixed, "whoami", json!({})).await.status, 401);
+    // The name of one who is gone does not bring back the rights of what was asked for under it.
+    let bob = add(to, &alice, "bob", "security-officer").await;
+    let subject = format!("community:{COMMUNITY}");
+    let asked = command(to, &bob, "revoke", json!({ "subject": subject, "reason": "x" })).await;
+    let approval = json!({ "approval": asked.json()["waits-for-approval"]["approval"] });
+    let gone = command(to, &bob, "remove-operator", json!({ "name": "bob" })).await.json();
+    let gone = json!({ "approval": gone["waits-for-approval"]["approval"] });
+    assert_eq!(command(to, &alice, "approve", gone).await.status, 200);
+    add(to, &alice, "bob", "auditor").await;
     assert_eq!(command(to, &alice, "approve", approval).await.status, 404);
 }
 
@@ -300,6 +462,36 @@ async fn ward_admin_does_it_from_the_command_line() {
         let (ok, out) = ward(args, &key, "").await;
         assert!(ok, "{args:?}: {out}");
     }
+    // A client is put on hold and let go again.
+    let tenant = ward_core::TenantId::default_tenant();
+    let all = world.house.repositories.registrations.list(&tenant, None, 2).await.unwrap();
+    let client = all[0].client.to_string();
+    for (word, said) in [("hold-client", "client-held"), ("release-client", "client-released")] {
+        let (ok, out) = ward(&[word, &client, "--reason", "test"], &key, "").await;
+        assert!(ok && out.contains(said) && out.contains(&client), "{out}");
+    }
+    // The list goes on beyond one page of the API.
+    let event = || {
+        let now = world.system.clock.now();
+        let id = CorrelationId::new(&*world.system.clock, &*world.system.rng);
+        Event::new(EventKind::Registration, "registered", tenant.clone(), now, id)
+    };
+    let mut puts = tokio::task::JoinSet::new();
+    for n in 0..501 {
+        let mut one = all[0].clone();
+        one.client = ClientId::new(&*world.system.clock, &*world.system.rng);
+        one.uri = ClientUri::parse(&format!("https://partner.example/app/{n}")).unwrap();
+        let (registrations, event) = (world.house.repositories.registrations.clone(), event());
+        puts.spawn(async move { registrations.put(one, Expected::Absent, event).await.unwrap() });
+    }
+    puts.join_all().await;
+    let (ok, out) = ward(&["clients", "list", "--json"], &key, "").await;
+    let listed: Value = serde_json::from_str(&out).unwrap();
+    let clients = listed["clients"].as_array().unwrap();
+    let distinct: BTreeSet<&str> = clients.iter().map(|one| one["uri"].as_str().unwrap()).collect();
+    assert!(ok && clients.len() == 502 && distinct.len() == 502, "{}", clients.len());
+    let (ok, out) = ward(&["reload"], &key, "").await;
+    assert!(!ok && out.contains("nothing was changed"), "{out}");
     let subject = format!("community:{COMMUNITY}");
     let revoking = ["revoke", &subject, "--reason", "the contract ended"];
     let (ok, out) = ward(&revoking, &key, "").await;

@@ -2,11 +2,15 @@
 //! with a community of the test's own and the sample FHIR server behind.
 
 use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncReadExt as _;
+use ward_audit::Reader;
+use ward_core::EventKind;
 
 use crate::harness::TempDir;
 use crate::pki::{COMMUNITY, Pki};
@@ -207,6 +211,70 @@ async fn a_reload_takes_all_or_nothing_and_drops_no_connection() {
     fs::copy(place.path("w/community/key.pem"), place.path("w/tls/key.pem")).unwrap();
     serving.until("the old ones stay").await;
     assert_eq!(place.discover().await.0, 200);
+}
+
+/// `ward admin reload` answers as SIGHUP does, and says it to whom asked: what changed, or what is refused and
+/// why; both are in the log under the operator's name.
+#[tokio::test(flavor = "multi_thread")]
+async fn reload_by_command_says_what_changed_or_why_not() {
+    let upstream = sandbox().await;
+    let mut pki = Pki::start().await;
+    let place = Place::init(&upstream.base_url);
+    place.join(&mut pki);
+    let mut serving = Serving::start(&place).await;
+    serving.until("works once: ").await;
+    let banner = serving.said();
+    let code = banner.split("works once: ").nth(1).unwrap().split_whitespace().next().unwrap();
+    let toml = fs::read_to_string(place.toml()).unwrap();
+    let address = toml.split("[admin]").nth(1).unwrap().split('"').nth(1).unwrap().to_owned();
+    let key = place.path("alice.key");
+    let admin = |act: &[&str], stdin: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ward"))
+            .args(["admin", "--json", "--url", &format!("http://{address}"), "--key-file"])
+            .arg(&key)
+            .args(act)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.success(), said(&output))
+    };
+    let (ok, out) = admin(&["bootstrap", "--name", "alice"], code);
+    assert!(ok, "{out}");
+
+    // Nothing was changed; a key and a file were; something cannot be.
+    let (ok, out) = admin(&["reload"], "");
+    assert!(ok && out.contains(r#"{"reloaded":{"changed":[]}}"#), "{out}");
+    fs::write(place.toml(), replaced(&toml, "#patients = 500", "patients = 77")).unwrap();
+    let anchors = place.path("w/community/anchors.pem");
+    let text = fs::read_to_string(&anchors).unwrap();
+    fs::write(&anchors, format!("{text}\n")).unwrap();
+    let (ok, out) = admin(&["reload"], "");
+    assert!(ok && out.contains("detection.patients"), "{out}");
+    let bad = replaced(&toml, "#page_max = 200", "page_max = 100");
+    fs::write(place.toml(), replaced(&bad, "#tls12 = false", "tls12 = true")).unwrap();
+    let (ok, out) = admin(&["reload"], "");
+    let why = ["limits.page_max", "restart", "nothing was changed"];
+    assert!(!ok && why.iter().all(|word| out.contains(word)), "{out}");
+    fs::write(place.toml(), replaced(&toml, COMMUNITY, "not a uri")).unwrap();
+    let (ok, out) = admin(&["reload"], "");
+    assert!(!ok && out.contains("community[0].uri"), "{out}");
+    assert_eq!(place.discover().await.0, 200);
+
+    // The log knows who; a name of a community in it was never served.
+    serving.signal("-TERM");
+    let ended = tokio::task::spawn_blocking(move || serving.child.wait());
+    assert!(ended.await.unwrap().unwrap().success());
+    let reader = Reader::open_dir(&place.path("w/data/log"), None).unwrap();
+    let leaves = (0..reader.size()).map(|index| reader.leaf(index).unwrap());
+    let by: Vec<_> = leaves
+        .filter(|leaf| leaf.kind == EventKind::Operator && leaf.action.contains("reload"))
+        .map(|leaf| (leaf.actor.operator.unwrap().into_owned(), leaf.rule.is_some()))
+        .collect();
+    assert_eq!(by, [false, false, true, true].map(|refused| ("alice".to_owned(), refused)));
 }
 
 /// Nothing is asked where nobody can answer, and a passphrase takes the place of the key file.
