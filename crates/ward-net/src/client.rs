@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, USER_AGENT};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -26,7 +27,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use ward_core::Limits;
 
-use crate::http::{BodyError, read_body};
+use crate::http::{Body, BodyError, read_body};
 use crate::wire::{Duplex, Guarded};
 
 /// Why an answer could not be had.
@@ -301,6 +302,7 @@ impl tower_service::Service<Uri> for Connector {
 #[derive(Clone)]
 pub struct HttpClient {
     client: Client<Connector, Full<Bytes>>,
+    streaming: Client<Connector, Body>,
 }
 
 impl std::fmt::Debug for HttpClient {
@@ -314,7 +316,8 @@ impl HttpClient {
     /// ([`crate::tls::client_config`]).
     pub fn new(egress: Egress, tls: Arc<ClientConfig>, limits: Arc<Limits>) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one place where a client is made")]
-        let client = Client::builder(TokioExecutor::new())
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             // Shorter than servers keep idle connections (ours: ten seconds), so that a request does
@@ -322,9 +325,11 @@ impl HttpClient {
             .pool_idle_timeout(Duration::from_secs(5))
             .pool_max_idle_per_host(64)
             .http1_max_buf_size(limits.header_bytes.max(64 * 1024))
-            .http1_max_headers(limits.header_count)
-            .build(Connector { egress: Arc::new(egress), tls, limits });
-        Self { client }
+            .http1_max_headers(limits.header_count);
+        let connector = Connector { egress: Arc::new(egress), tls, limits };
+        let client = builder.build(connector.clone());
+        let streaming = builder.build(connector);
+        Self { client, streaming }
     }
 
     /// Sends a request to its absolute URL and reads the whole answer: at most `max_body` octets, all
@@ -363,6 +368,27 @@ impl HttpClient {
             Ok(Response::from_parts(head, body))
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(FetchError::Timeout))
+    }
+
+    /// Sends a request whose body is still coming, and hands the answer back as its head arrives, within
+    /// `timeout`; reading the body is the caller's to bound. Any status is an answer, 3xx too. A content
+    /// coding is not asked for, and not refused.
+    pub async fn stream(
+        &self,
+        mut request: Request<Body>,
+        timeout: Duration,
+    ) -> Result<Response<Incoming>, FetchError> {
+        Target::parse(request.uri())?;
+        *request.version_mut() = http::Version::HTTP_11;
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let answer = tokio::time::timeout(timeout, self.streaming.request(request))
+            .await
+            .map_err(|_| FetchError::Timeout)?
+            .map_err(|error| explain(&error))?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(FetchError::Broken);
+        }
+        Ok(answer)
     }
 
     /// `GET` of an absolute URL; the same bounds as [`HttpClient::send`].
