@@ -14,6 +14,8 @@ pub struct Limits {
     pub auth_body_bytes: usize,
     /// Body of a FHIR request (`_search` form), bytes; beyond it 413.
     pub fhir_body_bytes: usize,
+    /// Body of a request that passes unjudged in observe mode, bytes; beyond it 413, or broken off.
+    pub observe_body_bytes: usize,
     /// Path and query of a request, bytes; beyond it 414.
     pub target_bytes: usize,
     /// Nesting of a JSON document, levels (JWT-10, B8).
@@ -131,6 +133,7 @@ impl Default for Limits {
             header_count: 100,
             auth_body_bytes: 64 * 1024,
             fhir_body_bytes: 64 * 1024,
+            observe_body_bytes: 64 * 1024 * 1024,
             target_bytes: 8 * 1024,
             json_depth: 32,
             upstream_json_depth: 100,

@@ -10,6 +10,7 @@ use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName,
     HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
+use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, Method, Request, Uri};
 use ward_core::{FhirVersion, Limits};
@@ -93,6 +94,15 @@ where
     B: hyper::body::Body<Data = Bytes>,
 {
     let (head, body) = request.into_parts();
+    screen(&head, base, limits)?;
+    let Some(claims) = claims(&head)? else { return Ok(Intake::Options) };
+    let body = read_body(body, limits.fhir_body_bytes, limits.body_timeout).await?;
+    parse(&head, &claims, &body, base, limits).map(Intake::Understood)
+}
+
+/// What protects Ward itself, and so holds in observe mode too: framing, authority, bounds, and what is no
+/// request for this base.
+pub(crate) fn screen(head: &Parts, base: &Base, limits: &Limits) -> Result<(), Fault> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Fault::Method);
     }
@@ -101,44 +111,72 @@ where
     if head.headers.contains_key(UPGRADE) {
         return Err(Fault::Upgrade);
     }
-    let query = head.uri.query();
-    if head.uri.path().len() + query.map_or(0, str::len) > limits.target_bytes {
+    if head.uri.path().len() + head.uri.query().map_or(0, str::len) > limits.target_bytes {
         return Err(Fault::TargetTooLong);
     }
-    let path = match head.uri.path().strip_prefix(base.path.as_str()) {
-        Some(path) if path.is_empty() || path.starts_with('/') => path,
-        _ => return Err(Fault::Elsewhere),
-    };
-    if query.is_some_and(names_token) {
+    below(&head.uri, base).map(drop)
+}
+
+/// The path below the base: empty, or begins with a slash.
+pub(crate) fn below<'a>(uri: &'a Uri, base: &Base) -> Result<&'a str, Fault> {
+    match uri.path().strip_prefix(base.path.as_str()) {
+        Some(path) if path.is_empty() || path.starts_with('/') => Ok(path),
+        _ => Err(Fault::Elsewhere),
+    }
+}
+
+/// The headers that are read.
+pub(crate) struct Claims<'a> {
+    content_type: Option<&'a str>,
+    authorization: Option<&'a str>,
+    accept: Option<String>,
+    prefer: Option<String>,
+}
+
+/// Reads the headers. `None` for OPTIONS, which asks for nothing.
+pub(crate) fn claims(head: &Parts) -> Result<Option<Claims<'_>>, Fault> {
+    if head.uri.query().is_some_and(names_token) {
         return Err(Fault::TokenInUrl);
     }
     if head.headers.contains_key(CONTENT_ENCODING) {
         return Err(Fault::Encoded);
     }
     if head.method == Method::OPTIONS {
-        return Ok(Intake::Options);
+        return Ok(None);
     }
-    let content_type = single(&head.headers, &CONTENT_TYPE)?;
-    let authorization = single(&head.headers, &AUTHORIZATION)?.map(str::to_owned);
-    let accept = joined(&head.headers, &ACCEPT)?;
-    let prefer = joined(&head.headers, &PREFER)?;
-    let body = read_body(body, limits.fhir_body_bytes, limits.body_timeout).await?;
-    if std::str::from_utf8(&body).is_ok_and(names_token) {
+    Ok(Some(Claims {
+        content_type: single(&head.headers, &CONTENT_TYPE)?,
+        authorization: single(&head.headers, &AUTHORIZATION)?,
+        accept: joined(&head.headers, &ACCEPT)?,
+        prefer: joined(&head.headers, &PREFER)?,
+    }))
+}
+
+/// Parses what was read.
+pub(crate) fn parse(
+    head: &Parts,
+    claims: &Claims<'_>,
+    body: &[u8],
+    base: &Base,
+    limits: &Limits,
+) -> Result<Understood, Fault> {
+    if std::str::from_utf8(body).is_ok_and(names_token) {
         return Err(Fault::TokenInUrl);
     }
     let without_body = head.method == Method::HEAD;
     let raw = RawRequest {
         base: &base.url,
         method: if without_body { "GET" } else { head.method.as_str() },
-        path,
-        query,
-        content_type,
-        body: &body,
-        accept: accept.as_deref(),
-        prefer: prefer.as_deref(),
+        path: below(&head.uri, base)?,
+        query: head.uri.query(),
+        content_type: claims.content_type,
+        body,
+        accept: claims.accept.as_deref(),
+        prefer: claims.prefer.as_deref(),
     };
     let request = FhirRequest::parse(FhirVersion::R4, &raw, limits)?;
-    Ok(Intake::Understood(Understood { request, without_body, authorization }))
+    let authorization = claims.authorization.map(str::to_owned);
+    Ok(Understood { request, without_body, authorization })
 }
 
 /// A10: two lengths, or a length that two readers may see differently. hyper has refused what it can
@@ -173,7 +211,7 @@ fn authority(uri: &Uri, headers: &HeaderMap, base: &Base) -> Result<(), Fault> {
 }
 
 /// A header that may stand once.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Fault> {
+pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Fault> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),

@@ -101,6 +101,7 @@ limits! {
     header_count: Count(16, 1000), "100", "Header fields of a request; beyond it 431.";
     auth_body_bytes: Size(4 * KIB, MIB), "\"64KiB\"", "Body of a registration or token request; beyond it 413. A chain of certificates fits ten times.";
     fhir_body_bytes: Size(KIB, MIB), "\"64KiB\"", "Body of a FHIR request (a _search form); beyond it 413.";
+    observe_body_bytes: Size(KIB, GIB), "\"64MiB\"", "Body of a request that passes because mode is observe; it is handed on as it comes. Beyond it 413, or broken off.";
     target_bytes: Size(256, 64 * KIB), "\"8KiB\"", "Path and query of a request; beyond it 414.";
     json_depth: Count(8, 100), "32", "Nesting of a JSON document. FHIR needs about ten levels.";
     upstream_json_depth: Count(16, 100), "100", "Nesting of a record of the upstream; deeper ones are hidden.";
