@@ -49,7 +49,7 @@ impl Scanner {
                 None => Some(fresh.strip_suffix(b"\r").unwrap_or(fresh)),
             };
             let Some(text) = open else { return Err(BadHead("a line ends without CR")) };
-            if text.iter().any(|octet| matches!(octet, 0..=8 | 10..=31 | 127)) {
+            if controls(text) {
                 return Err(BadHead("a control character"));
             }
             let Some(end) = end else {
@@ -110,6 +110,12 @@ impl Scanner {
         }
         Ok(false)
     }
+}
+
+/// Whether there is any control but a tab. All octets are looked at, which a processor does many at a time.
+fn controls(text: &[u8]) -> bool {
+    let control = |octet: u8| u8::from(octet < 32 && octet != b'\t') | u8::from(octet == 127);
+    text.iter().fold(0, |found, octet| found | control(*octet)) != 0
 }
 
 /// Digits and nothing else (RFC 9110 §8.6).

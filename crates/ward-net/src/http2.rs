@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use ward_core::Limits;
 
 use crate::http::{Body, BoxError, text};
+use crate::places::Seat;
 use crate::server::{Peer, Shared, answer, told_to_stop};
 use crate::wire::{Guarded, monotonic};
 
@@ -44,6 +45,7 @@ pub(crate) async fn serve(
     io: Guarded,
     peer: Peer,
     shared: Arc<Shared>,
+    seat: Arc<Seat>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let limits = Arc::clone(&shared.limits);
@@ -51,9 +53,14 @@ pub(crate) async fn serve(
     let tasks = Arc::new(Mutex::new(JoinSet::new()));
     let service = {
         let (shared, activity) = (Arc::clone(&shared), Arc::clone(&activity));
+        let seat = Arc::clone(&seat);
         service_fn(move |request| {
             let (shared, activity) = (Arc::clone(&shared), Arc::clone(&activity));
-            async move { Ok::<_, Infallible>(respond(&shared, &activity, request, peer).await) }
+            let busy = seat.begin();
+            async move {
+                let response = respond(&shared, &activity, request, peer).await;
+                Ok::<_, Infallible>(response.map(|body| busy.with(body)))
+            }
         })
     };
     let mut http = hyper::server::conn::http2::Builder::new(Tasks(Arc::downgrade(&tasks)));
@@ -85,6 +92,14 @@ pub(crate) async fn serve(
             ended = connection.as_mut() => Some(ended),
             () = stop => {
                 closing = Some(monotonic());
+                connection.as_mut().graceful_shutdown();
+                None
+            }
+            () = seat.asked_to_leave() => {
+                if activity.idle() {
+                    return tracing::debug!("an idle HTTP/2 connection made room");
+                }
+                closing = closing.or_else(|| Some(monotonic()));
                 connection.as_mut().graceful_shutdown();
                 None
             }
@@ -206,6 +221,11 @@ impl Activity {
             stats: Arc::clone(stats),
             done: false,
         }
+    }
+
+    /// Whether no request is under way.
+    fn idle(&self) -> bool {
+        self.state().active == 0
     }
 
     /// Whether requests of this connection are not worth any work.

@@ -11,6 +11,7 @@ mod heads;
 pub mod http;
 mod http2;
 pub mod lists;
+mod places;
 pub mod server;
 pub mod stats;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use ward_core::{BoxFuture, Limits};
@@ -27,6 +27,7 @@ use ward_core::{BoxFuture, Limits};
 use crate::head::Framing;
 use crate::heads::Heads;
 use crate::http::{Body, text};
+use crate::places::{Place, Places, Seat};
 use crate::stats::ServerStats;
 use crate::tls::TlsReload;
 use crate::wire::{Duplex, Guarded, monotonic};
@@ -127,39 +128,51 @@ pub(crate) struct Shared {
 /// Accepts until told to stop, then waits for the connections. Dropping it (abort) cuts them: the
 /// `JoinSet` aborts its tasks.
 async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(shared.limits.connections));
+    let places = Places::new(shared.limits.connections, Arc::clone(&shared.stats));
     let mut connections = JoinSet::new();
+    // Who came and has no place yet; further callers wait in the listen queue.
+    let mut came: Option<(TcpStream, SocketAddr)> = None;
     loop {
-        // A place first: without one, callers wait in the listen queue.
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await.ok()?;
-            Some((place, listener.accept().await))
+            match &came {
+                None => Next::Came(listener.accept().await),
+                Some(_) => Next::Seated(places.take().await),
+            }
         };
-        let accepted = tokio::select! {
+        let next = tokio::select! {
             () = told_to_stop(&mut stopped) => break,
             Some(_) = connections.join_next() => continue,
-            accepted = next => accepted,
+            next = next => next,
         };
-        match accepted {
-            Some((place, Ok((stream, addr)))) => {
+        match next {
+            Next::Came(Ok((stream, addr))) => came = Some((stream, addr)),
+            Next::Came(Err(error)) => {
+                // Out of descriptors, or a caller that reset: neither may spin nor end the server.
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Next::Seated(Some(place)) => {
+                let Some((stream, addr)) = came.take() else { continue };
                 shared.stats.accepted();
                 let open = Open(Arc::clone(&shared.stats));
-                let connection = serve(stream, addr, Arc::clone(&shared), stopped.clone());
+                let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
+                let connection = serve(stream, addr, shared, place.seat(), stopped);
                 connections.spawn(async move {
                     connection.await;
                     drop((place, open));
                 });
             }
-            Some((_, Err(error))) => {
-                // Out of descriptors, or a caller that reset: neither may spin nor end the server.
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            None => break,
+            Next::Seated(None) => break,
         }
     }
-    drop(listener);
+    drop((listener, came));
     while connections.join_next().await.is_some() {}
+}
+
+/// What happens next at the listener.
+enum Next {
+    Came(io::Result<(TcpStream, SocketAddr)>),
+    Seated(Option<Place>),
 }
 
 /// One open connection, for the count.
@@ -181,6 +194,7 @@ async fn serve(
     stream: TcpStream,
     addr: SocketAddr,
     shared: Arc<Shared>,
+    seat: Arc<Seat>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let limits = &shared.limits;
@@ -196,6 +210,7 @@ async fn serve(
             let shaken = tokio::select! {
                 shaken = handshake => shaken,
                 () = told_to_stop(&mut stopped) => return,
+                () = seat.asked_to_leave() => return,
             };
             match shaken {
                 Ok(Ok(stream)) => {
@@ -215,13 +230,17 @@ async fn serve(
     };
     let stream = Guarded::new(stream, limits.body_timeout);
     if http2 {
-        return crate::http2::serve(stream, peer, Arc::clone(&shared), stopped).await;
+        return crate::http2::serve(stream, peer, Arc::clone(&shared), seat, stopped).await;
     }
     let most = limits.header_bytes.max(MIN_BUFFER);
     let (stream, announced) = Heads::new(stream, most);
     let service = service_fn(|request: Request<Incoming>| {
         let (shared, framing) = (Arc::clone(&shared), announced.agreed(request.body()));
-        async move { Ok::<_, Infallible>(framed(&shared, request, peer, framing).await) }
+        let busy = seat.begin();
+        async move {
+            let response = framed(&shared, request, peer, framing).await;
+            Ok::<_, Infallible>(response.map(|body| busy.with(body)))
+        }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(most);
@@ -230,11 +249,19 @@ async fn serve(
     }
     let io = TokioIo::new(stream);
     let mut connection = pin!(http.serve_connection(io, service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = told_to_stop(&mut stopped) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut leaving = false;
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = told_to_stop(&mut stopped) => {
+                connection.as_mut().graceful_shutdown();
+                break connection.await;
+            }
+            () = seat.asked_to_leave(), if !leaving => {
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = seat.overstays(), if leaving => return tracing::debug!("a connection was cut to make room"),
         }
     };
     if let Err(error) = ended {

@@ -23,6 +23,7 @@ pub struct ServerStats {
     requests_http2: AtomicU64,
     abandoned: AtomicU64,
     cut: AtomicU64,
+    displaced: AtomicU64,
     classes: [Latency; CLASSES],
 }
 
@@ -60,6 +61,8 @@ pub struct ServerSnapshot {
     pub abandoned: u64,
     /// HTTP/2 connections that were cut because of a bound.
     pub cut: u64,
+    /// Idle connections that were closed, or about to be, because others waited for a place.
+    pub displaced: u64,
     /// Answers by class of status.
     pub answers: Vec<LatencySnapshot>,
 }
@@ -101,6 +104,10 @@ impl ServerStats {
         add(&self.cut);
     }
 
+    pub(crate) fn displaced(&self) {
+        add(&self.displaced);
+    }
+
     pub(crate) fn answered(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).saturating_sub(2).min(CLASSES - 1);
         let Some(latency) = self.classes.get(class) else { return };
@@ -128,6 +135,7 @@ impl ServerStats {
             requests_http2: get(&self.requests_http2),
             abandoned: get(&self.abandoned),
             cut: get(&self.cut),
+            displaced: get(&self.displaced),
             answers: ["2xx", "3xx", "4xx", "5xx"]
                 .into_iter()
                 .zip(&self.classes)

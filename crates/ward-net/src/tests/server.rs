@@ -145,20 +145,57 @@ async fn a_broken_off_answer_does_not_look_complete() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_bound_wait() {
+async fn a_request_under_way_keeps_its_place_and_an_idle_connection_gives_it_up() {
     let server = serve(Limits { connections: 1, ..limits() }, None).await;
-    let first = TcpStream::connect(server.local_addr()).await.unwrap();
-    // The first says nothing and holds the only place until its header time is over.
-    let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    let mut second = TcpStream::connect(server.local_addr()).await.unwrap();
-    second.write_all(request).await.unwrap();
-    let mut answer = [0; 12];
-    let early = tokio::time::timeout(Duration::from_millis(100), second.read_exact(&mut answer));
-    assert!(early.await.is_err(), "the second connection was served beside the first");
-    drop(first);
-    let served = tokio::time::timeout(Duration::from_secs(3), second.read_exact(&mut answer));
-    served.await.expect("served").unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200");
+    let connect = async || TcpStream::connect(server.local_addr()).await.unwrap();
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut first = connect().await;
+    first.write_all(request("/slow").as_bytes()).await.unwrap();
+    while server.stats().snapshot().requests_http1 == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // The second waits for the first one's answer, and then has the place of the connection that fell idle.
+    let mut second = connect().await;
+    second.write_all(request("/").as_bytes()).await.unwrap();
+    let (mut one, mut two) = (Vec::new(), [0; 12]);
+    let both = async { tokio::join!(first.read_to_end(&mut one), second.read_exact(&mut two)) };
+    let (ended, served) = tokio::time::timeout(Duration::from_mins(1), both).await.unwrap();
+    ended.unwrap();
+    served.unwrap();
+    assert!(one.ends_with(b"slow"), "the answer under way was cut");
+    assert_eq!(&two, b"HTTP/1.1 200");
+    assert_eq!(server.stats().snapshot().displaced, 1);
+}
+
+/// Those who connect and say nothing, or half a head, keep nobody out.
+#[tokio::test]
+async fn a_silent_crowd_keeps_nobody_out() {
+    let patient = Limits { header_timeout: Duration::from_mins(10), connections: 8, ..limits() };
+    let lab = TlsLab::new();
+    let (chain, key) = lab.identity("localhost");
+    let tls = tls::server_config(&chain, &key, tls::TlsVersions::Tls13).unwrap();
+    for tls in [None, Some(TlsReload::new(tls))] {
+        let plain = tls.is_none();
+        let server = serve(patient.clone(), tls).await;
+        let mut crowd = vec![];
+        for n in 0..40 {
+            let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+            if n % 2 == 0 {
+                let half: &[u8] = if plain { b"GET / HTTP/1.1\r\nHo" } else { b"\x16\x03\x01\x02" };
+                stream.write_all(half).await.unwrap();
+            }
+            crowd.push(stream);
+        }
+        let target = format!("localhost:{}", server.local_addr().port());
+        let root = lab.root();
+        let config = tls::client_config([&*root]).unwrap();
+        let client = HttpClient::new(Egress::allowing([&*target]), config, Arc::new(limits()));
+        let scheme = if plain { "http" } else { "https" };
+        let got = client.get(&format!("{scheme}://{target}/"), 100, Duration::from_mins(1)).await;
+        assert_eq!(got.unwrap().body(), "hello");
+        let stats = server.stats().snapshot();
+        assert!(stats.open <= 8 && stats.displaced >= 33, "{stats:?}");
+    }
 }
 
 #[tokio::test]
