@@ -50,6 +50,9 @@ pub enum Fault {
     /// A search that is too long to be repeated in a paging link.
     #[error("the search is too long")]
     QueryTooLong,
+    /// OPTIONS, which Ward answers itself (A16); in observe mode it passes.
+    #[error("A16: OPTIONS")]
+    Options,
     /// The body could not be read.
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -88,6 +91,20 @@ pub enum Fault {
     Upstream(&'static str),
 }
 
+/// A refusal that can be only observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) rule: &'static str,
+    /// The status that enforcement would have given.
+    pub(crate) status: u16,
+}
+
+impl Refused {
+    /// The rules of [`Fault::observable`] besides the grammar's and the policy's.
+    pub(crate) const RULES: &[&str] =
+        &["A16", "A18", "A23", "LIMIT", "G01", "G02", "RSV-02", "FACTS"];
+}
+
 /// What a refusal looks like on the wire.
 struct Wire<'a> {
     status: StatusCode,
@@ -110,6 +127,27 @@ impl Fault {
             Self::QueryTooLong => Some("LIMIT"),
             _ => None,
         }
+    }
+
+    /// What observe mode calls this refusal; `None` if it is enforced in every mode, because it protects
+    /// Ward itself or because nothing was decided.
+    pub(crate) fn observable(&self) -> Option<Refused> {
+        let rule = match self {
+            Self::Grammar(refusal) if !matches!(refusal.rule, "A1" | "A2" | "A3" | "A4") => {
+                refusal.rule
+            }
+            Self::Options => "A16",
+            Self::TokenInUrl => "A23",
+            Self::Encoded => "A18",
+            Self::QueryTooLong | Self::Body(BodyError::TooLarge(_)) => "LIMIT",
+            Self::Unresolved(ResolveError::Missing) => "G01",
+            Self::Unresolved(ResolveError::Invalid) => "G02",
+            Self::Unresolved(ResolveError::Malformed) => "RSV-02",
+            Self::Denied(denial) => denial.rule,
+            Self::Facts => "FACTS",
+            _ => return None,
+        };
+        Some(Refused { rule, status: self.status().as_u16() })
     }
 
     fn wire(&self) -> Wire<'_> {
@@ -150,7 +188,7 @@ impl Fault {
             Self::Upgrade => {
                 plain(S::NOT_IMPLEMENTED, I::NotSupported, "Protocol upgrades are not supported.")
             }
-            Self::Method => Wire {
+            Self::Method | Self::Options => Wire {
                 allow: Some(METHODS),
                 ..plain(S::METHOD_NOT_ALLOWED, I::NotSupported, "This method is not supported.")
             },

@@ -43,6 +43,16 @@ impl Upstream {
         Self { base: base.trim_end_matches('/').to_owned(), authorization: None, client, limits }
     }
 
+    /// Its base URL, without a slash at the end.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The way to it, for what passes as it came.
+    pub(crate) fn wire(&self) -> (&HttpClient, &Limits) {
+        (&self.client, &self.limits)
+    }
+
     /// Reads the one record of the permit. `None` if the upstream has none, or none any more (C5), or
     /// cannot give it: whether it could is a question of what is stored.
     pub(crate) async fn read(&self, permit: &Permit) -> Result<Option<Bytes>, Fault> {
@@ -107,14 +117,7 @@ impl Upstream {
             .client
             .send(request, limits.upstream_body_bytes, limits.upstream_timeout)
             .await
-            .map_err(|error| match error {
-                FetchError::Timeout => Fault::UpstreamTimeout,
-                FetchError::Connect(_) => Fault::UpstreamDown,
-                FetchError::Refused(_) => Fault::Upstream("egress to it is refused"),
-                FetchError::TooLarge(_) => Fault::Oversized,
-                FetchError::Broken => Fault::Upstream("its answer was broken off"),
-                FetchError::Encoded => Fault::Upstream("its answer has a content coding"),
-            })?;
+            .map_err(unreachable)?;
         match response.status() {
             StatusCode::OK if is_fhir_json(response.headers().get(CONTENT_TYPE)) => {
                 Ok(Some(response.into_body()))
@@ -159,6 +162,18 @@ impl Upstream {
                 );
             }
         }
+    }
+}
+
+/// Why there is no answer.
+pub(crate) fn unreachable(error: FetchError) -> Fault {
+    match error {
+        FetchError::Timeout => Fault::UpstreamTimeout,
+        FetchError::Connect(_) => Fault::UpstreamDown,
+        FetchError::Refused(_) => Fault::Upstream("egress to it is refused"),
+        FetchError::TooLarge(_) => Fault::Oversized,
+        FetchError::Broken => Fault::Upstream("its answer was broken off"),
+        FetchError::Encoded => Fault::Upstream("its answer has a content coding"),
     }
 }
 
@@ -299,7 +314,7 @@ pub(crate) fn decoded(pair: &str) -> Vec<u8> {
 }
 
 /// JSON in UTF-8, by either of its names.
-fn is_fhir_json(value: Option<&HeaderValue>) -> bool {
+pub(crate) fn is_fhir_json(value: Option<&HeaderValue>) -> bool {
     let Some(value) = value.and_then(|value| value.to_str().ok()) else { return false };
     let mut parts = value.split(';').map(str::trim);
     let media = parts.next().unwrap_or_default();

@@ -52,6 +52,11 @@ impl Base {
         })
     }
 
+    /// Scheme and authority, without a slash at the end.
+    pub(crate) fn origin(&self) -> &str {
+        self.url.strip_suffix(self.path.as_str()).unwrap_or(&self.url)
+    }
+
     /// Whether an authority of a request means this base (A8).
     fn is(&self, authority: &Authority) -> bool {
         !authority.as_str().contains('@')

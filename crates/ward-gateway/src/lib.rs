@@ -13,6 +13,7 @@ mod fault;
 mod fill;
 mod forward;
 mod intake;
+mod observe;
 mod quiet;
 mod read;
 mod release;
@@ -36,6 +37,7 @@ use ward_policy::{Plan, Presented, Principal, Resolve, ResolveError, notice, pla
 use ward_store::Rosters;
 
 pub use fault::Fault;
+pub use observe::{EnforcementDial, rules};
 
 use facts::{FactSource, Known};
 use forward::Upstream;
@@ -102,6 +104,8 @@ pub struct Gateway {
     limits: Arc<Limits>,
     parked: cursor::Parked,
     unreadable: Quiet,
+    dial: EnforcementDial,
+    pages: observe::Pages,
 }
 
 /// One request of a known principal, on its walk.
@@ -137,6 +141,8 @@ impl Gateway {
             limits: deps.limits,
             parked: cursor::Parked::default(),
             unreadable: Quiet::default(),
+            dial: EnforcementDial::default(),
+            pages: observe::Pages::default(),
         })
     }
 
@@ -147,19 +153,36 @@ impl Gateway {
         self
     }
 
+    /// What is enforced, to be changed while it runs. It begins with everything.
+    pub fn dial(&self) -> EnforcementDial {
+        self.dial.clone()
+    }
+
     /// Answers one request below the FHIR base. Refusals are answers too.
     pub async fn handle<B>(&self, request: Request<B>, _peer: Peer) -> Response<Body>
     where
-        B: hyper::body::Body<Data = Bytes>,
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
     {
         let correlation = CorrelationId::new(&*self.clock, &*self.rng);
         let without_body = request.method() == http::Method::HEAD;
         let mut notice = None;
-        let mut response =
-            self.walk(request, correlation, &mut notice).await.unwrap_or_else(|fault| {
+        let enforcement = self.dial.now();
+        let answer = if enforcement.is_observing() {
+            self.observe(request, &enforcement, correlation, &mut notice).await
+        } else {
+            self.walk(request, correlation, &mut notice).await.map(Answer::Ours)
+        };
+        let mut response = match answer {
+            Ok(Answer::Theirs(mut response)) => {
+                mark(&mut response, correlation);
+                return response;
+            }
+            Ok(Answer::Ours(response)) => response,
+            Err(fault) => {
                 Self::explain(&fault, correlation);
                 fault.answer()
-            });
+            }
+        };
         Self::finish(&mut response, correlation, notice);
         if without_body { response.map(|_| empty()) } else { response }
     }
@@ -173,11 +196,20 @@ impl Gateway {
     where
         B: hyper::body::Body<Data = Bytes>,
     {
-        let Understood { request, without_body, authorization } =
-            match intake::take(request, &self.base, &self.limits).await? {
-                Intake::Options => return Ok(options()),
-                Intake::Understood(understood) => understood,
-            };
+        match intake::take(request, &self.base, &self.limits).await? {
+            Intake::Options => Ok(options()),
+            Intake::Understood(understood) => self.served(understood, correlation, told).await,
+        }
+    }
+
+    /// Answers a request that is understood, with every rule enforced.
+    async fn served(
+        &self,
+        understood: Understood,
+        correlation: CorrelationId,
+        told: &mut Option<&'static str>,
+    ) -> Result<Response<Body>, Fault> {
+        let Understood { request, without_body, authorization } = understood;
         // C21: the same for everybody, and without a token, so that clients can find their way.
         if request.interaction == Interaction::Capabilities {
             return Ok(Response::new(ward_net::http::full(self.capabilities.clone())));
@@ -298,12 +330,25 @@ impl Gateway {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, private"));
         headers.insert(VARY, HeaderValue::from_static("Authorization"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if let Ok(id) = HeaderValue::from_str(&correlation.to_string()) {
-            headers.insert(CORRELATION, id);
-        }
         if let Some(notice) = notice {
             headers.insert(NOTICE, HeaderValue::from_static(notice));
         }
+        mark(response, correlation);
+    }
+}
+
+/// Whose an answer is.
+enum Answer {
+    /// Ward's own.
+    Ours(Response<Body>),
+    /// The upstream's, which passes as it came.
+    Theirs(Response<Body>),
+}
+
+/// The id by which an answer is found in the log.
+fn mark(response: &mut Response<Body>, correlation: CorrelationId) {
+    if let Ok(id) = HeaderValue::from_str(&correlation.to_string()) {
+        response.headers_mut().insert(CORRELATION, id);
     }
 }
 

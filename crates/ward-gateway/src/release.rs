@@ -141,7 +141,8 @@ fn covering(template: &Event, portion: &Portion, bytes: u64, step: WindowStep, s
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let transfer = event.transfer.take().unwrap_or_default();
     event.transfer = Some(Transfer {
-        status: StatusCode::OK.as_u16(),
+        // What passes as it came has the upstream's own status.
+        status: if transfer.status == 0 { StatusCode::OK.as_u16() } else { transfer.status },
         resources: count(portion.released.len()),
         patients: count(patients.len()),
         bytes,
@@ -152,6 +153,7 @@ fn covering(template: &Event, portion: &Portion, bytes: u64, step: WindowStep, s
     if seq > 0 {
         // Said once for the answer, not for each of its windows.
         event.body.detail.remove(crate::search::WITHHELD);
+        crate::observe::said_once(&mut event);
     }
     event
 }

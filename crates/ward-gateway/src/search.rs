@@ -84,7 +84,7 @@ impl Gateway {
         release(&self.sink, &self.limits, event, draft, exchange.without_body).await
     }
 
-    fn want(&self, search: &Search) -> Want {
+    pub(crate) fn want(&self, search: &Search) -> Want {
         let limits = &self.limits;
         let asked = search.count.and_then(|count| usize::try_from(count).ok());
         let records = asked.unwrap_or(limits.page_default).min(limits.page_max);
@@ -95,7 +95,7 @@ impl Gateway {
     }
 
     /// Octets of path and query of a `next` link.
-    fn next_length(&self, search: &Search, query: &str) -> usize {
+    pub(crate) fn next_length(&self, search: &Search, query: &str) -> usize {
         const REST: usize = "/?&_cursor=".len() + cursor::LENGTH;
         let name = search.rtype.name().len();
         [self.base.path.len(), name, query.len(), REST].into_iter().fold(0, usize::saturating_add)
