@@ -3,7 +3,7 @@
 //!
 //! Nothing is cached: the token is opened, its end is looked at, and the epochs of everything that
 //! it hangs on are compared, so a revocation holds at the very next request. Refused: other schemes
-//! and other places for a token, a token for another audience, one that has ended, one whose grant,
+//! and other places for a token, a token for another audience, one that has ended or has not begun, one whose grant,
 //! client, certificate or community was revoked.
 
 use ward_core::{Actor, BoxFuture};
@@ -67,6 +67,10 @@ impl Resolve for Issuer {
                 })?
                 .ok_or(ResolveError::Invalid)?;
             if now >= grant.expires || grant.tenant != self.tenant {
+                return Err(ResolveError::Invalid);
+            }
+            // A clock that was set back must not wake tokens that have ended.
+            if grant.issued > now.plus(self.limits.clock_skew) {
                 return Err(ResolveError::Invalid);
             }
             // After the grant was read, so that nothing is revoked between the two.

@@ -1,5 +1,7 @@
 //! One-time values: claimed once until they expire (JWT-07, R38), durable before the answer.
 
+use std::time::Duration;
+
 use rusqlite::params;
 use ward_core::{TenantId, Timestamp};
 
@@ -8,6 +10,9 @@ use crate::repo::{Kept, Replays};
 
 /// Expired keys removed per claim: more than one comes in with it, so the table cannot grow for ever.
 const PRUNED: i64 = 16;
+/// Keys are kept so long beyond their time: a clock that runs a day ahead for a while and is set right again must
+/// not make room for a value that was used before (grants are kept a day, too).
+const KEPT: Duration = Duration::from_hours(25);
 
 impl Replays for Store {
     fn claim<'a>(
@@ -37,7 +42,7 @@ impl Replays for Store {
                             "DELETE FROM replays WHERE (tenant, key) IN
                              (SELECT tenant, key FROM replays WHERE until < ? LIMIT ?)",
                         )?
-                        .execute(params![millis(now), PRUNED])?;
+                        .execute(params![millis(now.minus(KEPT)), PRUNED])?;
                         Ok(claimed == 1)
                     },
                     |_| (),
