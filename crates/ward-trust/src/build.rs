@@ -1,11 +1,13 @@
-//! Builds the chains that webpki then validates, one by one (PKI-08, PKI-09, PKI-10, X07, X44).
+//! Builds chains and validates them, one by one (PKI-08, PKI-09, PKI-10, X07, X44).
 //!
 //! webpki goes by names alone until it is at an anchor: nine certificates that all name each other cost it its
 //! whole budget, before anything about them is known. So a certificate that a caller sends counts here only
 //! once an anchor, or an authority that an anchor vouches for, is found to have signed it. No pair of
 //! certificates is tried twice: the work is at most (certificates sent + known) × (the same + anchors)
-//! signatures and [`MAX_TRIED`] short chains, whatever is sent. What is refused beyond webpki's checks
-//! stands in [`assemble`].
+//! signatures and [`MAX_TRIED`] short chains, whatever is sent.
+//!
+//! What holds for one chain stands in [`verify`]: every rule of RFC 5280 §6.1 is checked here or in the modules that
+//! it calls, and webpki is asked as a second opinion wherever it understands what stands in the chain.
 
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use ward_core::Timestamp;
 use webpki::{EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_cert::ext::pkix::KeyUsage;
 
-use crate::{Certificate, Chain, Community, PathError};
+use crate::{Certificate, Chain, Community, PathError, names, policies};
 
 /// Chains that are found good for one leaf at most.
 const MAX_PATHS: usize = 8;
@@ -83,8 +85,8 @@ pub(crate) fn chains(
         let Some(anchor) = material.anchors.get(way.anchor) else { continue };
         work.chains += 1;
         work.certificates += issuers.len() + 1;
-        match verify(leaf, &issuers, anchor, now)
-            .and_then(|()| assemble(leaf, &issuers, anchor, community, now))
+        match verify(leaf, &issuers, anchor, community, now, work)
+            .and_then(|()| assemble(leaf, &issuers, anchor, community))
         {
             Ok(chain) => found.push(chain),
             Err(error) => {
@@ -242,9 +244,88 @@ impl ExtendedKeyUsageValidator for AnyUse {
     }
 }
 
-/// webpki's checks of exactly this chain: signatures, dates, CA bits, path lengths, name constraints, unknown
-/// critical extensions.
+/// All of RFC 5280 §6.1 but revocation, for exactly this chain.
+///
+/// webpki is asked as well, wherever it processes what stands in the chain; its word against a chain is final. It
+/// refuses critical policy extensions and constraints on other names than hosts and addresses, and counts self-issued
+/// authorities: those chains stand on the checks here alone, signatures included.
 fn verify(
+    leaf: &Certificate,
+    issuers: &[&Certificate],
+    anchor: &Certificate,
+    community: &Community,
+    now: Timestamp,
+    work: &mut Work,
+) -> Result<(), PathError> {
+    let path: Vec<&Certificate> = [leaf].into_iter().chain(issuers.iter().copied()).collect();
+    for one in &path {
+        if one.malformed() {
+            return Err(PathError::Malformed);
+        }
+        if one.has_unknown_critical() {
+            return Err(PathError::CriticalExtension);
+        }
+        if now < one.not_before() {
+            return Err(PathError::NotYetValid);
+        }
+        if !one.is_valid_at(now) {
+            return Err(PathError::Expired);
+        }
+    }
+    if leaf.is_ca() {
+        return Err(PathError::LeafIsAuthority);
+    }
+    authorities(issuers, anchor)?;
+    if !anchor.is_valid_at(now) {
+        return Err(PathError::AnchorExpired);
+    }
+    if let Some(fault) = anchor.anchor_fault() {
+        return Err(fault);
+    }
+    let beyond = path.iter().chain([&anchor]).any(|one| one.is_beyond_webpki())
+        || issuers.iter().any(|one| one.is_self_issued());
+    if beyond {
+        for (one, issuer) in path.iter().zip(path.iter().skip(1).chain([&anchor])) {
+            if one.issuer_der() != issuer.subject_der() {
+                return Err(PathError::Untrusted);
+            }
+            one.signed_by(issuer, &mut work.signatures)?;
+        }
+    } else {
+        ask_webpki(leaf, issuers, anchor, now)?;
+    }
+    let path: Vec<&Certificate> = [anchor].into_iter().chain(path.into_iter().rev()).collect();
+    names::check(&path)?;
+    policies::check(&path, &community.policies)
+}
+
+/// Whether those above the leaf are authorities, and may have so many below them.
+fn authorities(issuers: &[&Certificate], anchor: &Certificate) -> Result<(), PathError> {
+    let mut below = 0;
+    for issuer in issuers {
+        if !issuer.is_ca() {
+            return Err(PathError::NotAuthority);
+        }
+        if !issuer.may(KeyUsage::key_cert_sign) {
+            return Err(PathError::KeyCertSign);
+        }
+        if !issuer.has_strong_key() {
+            return Err(PathError::WeakKey);
+        }
+        if issuer.path_length().is_some_and(|most| below > usize::from(most)) {
+            return Err(PathError::PathLength);
+        }
+        below += usize::from(!issuer.is_self_issued());
+    }
+    if anchor.path_length().is_some_and(|most| below > usize::from(most)) {
+        return Err(PathError::PathLength);
+    }
+    Ok(())
+}
+
+/// webpki's checks of exactly this chain: signatures, dates, CA bits, path lengths, constraints on hosts and
+/// addresses, unknown critical extensions.
+fn ask_webpki(
     leaf: &Certificate,
     issuers: &[&Certificate],
     anchor: &Certificate,
@@ -274,44 +355,13 @@ fn verify(
     if same { Ok(()) } else { Err(PathError::Untrusted) }
 }
 
-/// The checks that webpki leaves out.
+/// The chain, if the community's own selectors admit it.
 fn assemble(
     leaf: &Certificate,
     issuers: &[&Certificate],
     anchor: &Certificate,
     community: &Community,
-    now: Timestamp,
 ) -> Result<Chain, PathError> {
-    for issuer in issuers {
-        if issuer.malformed() {
-            return Err(PathError::Malformed);
-        }
-        if !issuer.may(KeyUsage::key_cert_sign) {
-            return Err(PathError::KeyCertSign);
-        }
-        if !issuer.has_strong_key() {
-            return Err(PathError::WeakKey);
-        }
-    }
-    if !anchor.is_valid_at(now) {
-        return Err(PathError::AnchorExpired);
-    }
-    if let Some(fault) = anchor.anchor_fault() {
-        return Err(fault);
-    }
-    let authorities_below = issuers.iter().filter(|one| !one.is_self_issued()).count();
-    if anchor.path_length().is_some_and(|most| authorities_below > usize::from(most)) {
-        return Err(PathError::PathLength);
-    }
-    // An authority that may not issue under a policy cannot hand it to a member (RFC 5280 §6.1.3 (d)). The
-    // leaf and all above it must agree on one. Mappings are not followed: critical ones are refused by webpki.
-    let authorities = || issuers.iter().copied().chain([anchor]);
-    let agreed = |oid: &&String| {
-        leaf.policy_oids().contains(oid) && authorities().all(|one| one.allows_policy(oid))
-    };
-    if !community.policies.is_empty() && !community.policies.iter().any(|oid| agreed(&oid)) {
-        return Err(PathError::Policy);
-    }
     let issuing = issuers.first().copied().unwrap_or(anchor).thumbprint();
     if !community.issuing.is_empty() && !community.issuing.contains(&issuing) {
         return Err(PathError::ForeignIssuer);

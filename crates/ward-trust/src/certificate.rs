@@ -11,14 +11,13 @@ use der::asn1::{AnyRef, UintRef};
 use der::{Decode as _, Encode as _, Reader as _, SliceReader};
 use rustls_pki_types::alg_id;
 use ward_core::{Thumbprint, Timestamp, crypto};
-use x509_cert::ext::pkix::KeyUsage;
+use x509_cert::certificate::Version;
+use x509_cert::ext::pkix::{KeyUsage, NameConstraints};
 
 use crate::PathError;
 use crate::asn1::Signed;
 use crate::extensions::Extensions;
-
-/// anyPolicy (RFC 5280 §4.2.1.4).
-const ANY_POLICY: &str = "2.5.29.32.0";
+use crate::policies::{self, Policies};
 
 /// Verdicts on signers that one certificate remembers.
 const MAX_SIGNERS: usize = 16;
@@ -67,6 +66,8 @@ struct Parts {
     key_algorithm: Vec<u8>,
     key_bits: Vec<u8>,
     extensions: Extensions,
+    /// Version 3, a positive serial number, an issuer, one signature algorithm, no unique identifiers.
+    in_profile: bool,
     /// Keys under which the signature was tried already: a configured certificate is met again and again.
     signers: Mutex<Vec<(Thumbprint, Result<(), PathError>)>>,
 }
@@ -94,7 +95,6 @@ impl Certificate {
             thumbprint: Thumbprint(crypto::sha256(&[der])),
             issuer: tbs.issuer().to_der().map_err(malformed)?,
             subject: tbs.subject().to_der().map_err(malformed)?,
-            serial,
             not_before: timestamp(tbs.validity().not_before),
             not_after: timestamp(tbs.validity().not_after),
             key,
@@ -102,6 +102,8 @@ impl Certificate {
             key_algorithm,
             key_bits,
             extensions: Extensions::read(tbs.extensions().map_or(&[], Vec::as_slice))?,
+            in_profile: is_in_profile(&parsed, &serial),
+            serial,
             signers: Mutex::default(),
         })))
     }
@@ -164,14 +166,14 @@ impl Certificate {
 
     /// Certificate policies, dotted.
     pub fn policy_oids(&self) -> &[String] {
-        &self.0.extensions.policies
+        &self.0.extensions.policy_oids
     }
 
     /// Whether an authority with this certificate may issue under a policy: it names the policy or
     /// anyPolicy, or names none at all (RFC 5280 §4.2.1.4).
     pub fn allows_policy(&self, oid: &str) -> bool {
-        let named = self.policy_oids();
-        named.is_empty() || named.iter().any(|one| one == oid || one == ANY_POLICY)
+        let (named, any) = (self.policy_oids(), policies::ANY.to_string());
+        named.is_empty() || named.iter().any(|one| one == oid || *one == any)
     }
 
     /// Whether basicConstraints say `CA:TRUE`.
@@ -224,8 +226,34 @@ impl Certificate {
         self.0.extensions.san_malformed
     }
 
+    /// An extension that does not decode, or a field outside the profile of RFC 5280 §4.1.
     pub(crate) fn malformed(&self) -> bool {
-        self.0.extensions.malformed
+        self.0.extensions.malformed || !self.0.in_profile
+    }
+
+    /// Whether it has a critical extension that is not known (X32).
+    pub(crate) fn has_unknown_critical(&self) -> bool {
+        self.0.extensions.unknown_critical
+    }
+
+    /// Whether webpki would refuse it for something that is processed here instead.
+    pub(crate) fn is_beyond_webpki(&self) -> bool {
+        self.0.extensions.beyond_webpki
+    }
+
+    /// What it says of policies.
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.0.extensions.policies
+    }
+
+    /// The name constraints that it puts on those below it.
+    pub(crate) fn name_constraints(&self) -> Option<&NameConstraints> {
+        self.0.extensions.constraints.as_ref()
+    }
+
+    /// The value of its subject alternative name extension.
+    pub(crate) fn alternative_names(&self) -> Option<&[u8]> {
+        self.0.extensions.alternative_names.as_deref()
     }
 
     /// Key usage as far as it is limited; a certificate without the extension may do all (RFC 5280 §4.2.1.3).
@@ -297,6 +325,25 @@ impl fmt::Debug for Certificate {
 
 fn timestamp(time: x509_cert::time::Time) -> Timestamp {
     Timestamp::from_seconds(i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX))
+}
+
+/// RFC 5280 §4.1.1.2, §4.1.2: version 3, a positive serial number of at most 20 octets (and a zero before them), an
+/// issuer, the same algorithm inside and outside, no unique identifiers, and a validity that begins before it ends.
+fn is_in_profile(certificate: &x509_cert::Certificate, serial: &[u8]) -> bool {
+    let tbs = certificate.tbs_certificate();
+    let validity = tbs.validity();
+    let positive = match serial {
+        [0] | [] => false,
+        [0, rest @ ..] => rest.len() <= 20,
+        [first, ..] => first & 0x80 == 0 && serial.len() <= 20,
+    };
+    tbs.version() == Version::V3
+        && positive
+        && !tbs.issuer().is_empty()
+        && tbs.signature() == certificate.signature_algorithm()
+        && tbs.issuer_unique_id().is_none()
+        && tbs.subject_unique_id().is_none()
+        && timestamp(validity.not_before) <= timestamp(validity.not_after)
 }
 
 /// Kind of key, and whether an RSA exponent is odd and at least 65537 (X35).

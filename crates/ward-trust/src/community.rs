@@ -57,8 +57,9 @@ pub struct Community {
     /// The authorities that issue to members: certificates of which one must have signed the leaf, each also
     /// among [`Self::intermediates`] or [`Self::anchors`] (§8.5 as amended). Empty: any below an anchor.
     pub issuing: Vec<Thumbprint>,
-    /// Dotted certificate-policy OIDs: the leaf must carry one that every authority above it, if it names
-    /// policies at all, may issue under (PKI-14, X45). Empty: no demand.
+    /// Dotted certificate-policy OIDs: the leaf must name one that every authority below the anchor asserts, by name
+    /// or as anyPolicy (RFC 5280 §6.1; PKI-14, X45). Mappings are not followed to one. Empty: no demand; then an
+    /// authority may still demand that there is one policy through the path.
     pub policies: Vec<String>,
     /// Prefixes of which every SAN URI of a leaf must have one (§8.5 as amended). Empty: no demand. A prefix
     /// ends in `/`, or is a scheme or the beginning of a URN and ends in `:`; any other admits nothing, for

@@ -1,23 +1,29 @@
-//! The extensions of a certificate that Ward reads (RFC 5280 §4.2; X18, X20, X21, X38..X42, X45).
+//! The extensions of a certificate that Ward reads (RFC 5280 §4.2; X18, X20, X21, X32, X38..X42, X45).
 //!
-//! Refuses an extension that occurs twice. A known one that does not decode is remembered: whoever relies on the
-//! certificate refuses it. Critical extensions that are not known are webpki's to refuse (X32).
+//! Refuses an extension that occurs twice. A known one that does not decode, and a critical one that is not known,
+//! are remembered: whoever relies on the certificate refuses it.
 
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode as _, Reader as _, SliceReader, TagNumber};
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
-    AuthorityInfoAccessSyntax, BasicConstraints, CertificatePolicies, CrlDistributionPoints,
-    KeyUsage,
+    AuthorityInfoAccessSyntax, BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage,
+    NameConstraints,
 };
 
-use crate::CertificateError;
+use crate::policies::Policies;
+use crate::{CertificateError, names};
 
 const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
 const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
+const POLICY_MAPPINGS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.33");
+const POLICY_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.36");
+const INHIBIT_ANY_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.54");
+const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
+const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
 const AUTHORITY_INFO_ACCESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1");
 const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
 /// URLs of one kind that are read from one certificate; further ones are ignored.
@@ -35,7 +41,18 @@ pub(crate) struct Extensions {
     pub(crate) path_length: Option<u8>,
     pub(crate) crl_urls: Vec<String>,
     pub(crate) ca_issuer_urls: Vec<String>,
-    pub(crate) policies: Vec<String>,
+    /// certificatePolicies, dotted.
+    pub(crate) policy_oids: Vec<String>,
+    pub(crate) policies: Policies,
+    pub(crate) constraints: Option<NameConstraints>,
+    /// The SAN as it came: name constraints look at all of it.
+    pub(crate) alternative_names: Option<Vec<u8>>,
+    pub(crate) extended_key_usage: Option<Vec<ObjectIdentifier>>,
+    /// A critical extension that is not known (X32).
+    pub(crate) unknown_critical: bool,
+    /// Something that webpki refuses because it does not process it, and that is processed here: critical
+    /// policy extensions, and constraints on other names than hosts and addresses.
+    pub(crate) beyond_webpki: bool,
 }
 
 impl Extensions {
@@ -49,6 +66,7 @@ impl Extensions {
             let value = extension.extn_value.as_bytes();
             let outcome = match extension.extn_id {
                 SUBJECT_ALT_NAME => {
+                    found.alternative_names = Some(value.to_vec());
                     match san_uris(value) {
                         Some(uris) => found.san_uris = uris,
                         None => found.san_malformed = true,
@@ -62,11 +80,22 @@ impl Extensions {
                 }),
                 CRL_DISTRIBUTION_POINTS => CrlDistributionPoints::from_der(value)
                     .map(|points| found.crl_urls = crl_urls(&points)),
-                CERTIFICATE_POLICIES => CertificatePolicies::from_der(value).map(|policies| {
-                    // SIZE (1..MAX): an empty list is not "no list".
-                    found.malformed |= policies.0.is_empty();
-                    found.policies =
-                        policies.0.iter().map(|one| one.policy_identifier.to_string()).collect();
+                CERTIFICATE_POLICIES => known(found.policies.assert(value)),
+                POLICY_MAPPINGS => known(found.policies.map(value)),
+                POLICY_CONSTRAINTS => known(found.policies.constrain(value)),
+                INHIBIT_ANY_POLICY => known(found.policies.inhibit(value)),
+                NAME_CONSTRAINTS => {
+                    found.constraints = names::read(value);
+                    found.beyond_webpki |= found
+                        .constraints
+                        .as_ref()
+                        .is_some_and(|one| !names::is_known_to_webpki(one));
+                    known(found.constraints.as_ref())
+                }
+                EXTENDED_KEY_USAGE => ExtendedKeyUsage::from_der(value).and_then(|usage| {
+                    found.extended_key_usage = Some(usage.0);
+                    // SIZE (1..MAX): an empty list is not "any".
+                    known(found.extended_key_usage.as_ref().filter(|usage| !usage.is_empty()))
                 }),
                 AUTHORITY_INFO_ACCESS => AuthorityInfoAccessSyntax::from_der(value).map(|access| {
                     found.ca_issuer_urls = access
@@ -77,12 +106,27 @@ impl Extensions {
                         .take(MAX_URLS)
                         .collect();
                 }),
-                _ => Ok(()),
+                _ => {
+                    found.unknown_critical |= extension.critical;
+                    Ok(())
+                }
             };
             found.malformed |= outcome.is_err();
+            let policy =
+                [CERTIFICATE_POLICIES, POLICY_MAPPINGS, POLICY_CONSTRAINTS, INHIBIT_ANY_POLICY];
+            found.beyond_webpki |= extension.critical && policy.contains(&extension.extn_id);
+            // Never critical (RFC 5280 §4.2.2.1); webpki refuses it too.
+            found.unknown_critical |=
+                extension.critical && extension.extn_id == AUTHORITY_INFO_ACCESS;
         }
+        found.policy_oids =
+            found.policies.asserted.iter().flatten().map(ToString::to_string).collect();
         Ok(found)
     }
+}
+
+fn known<T>(read: Option<T>) -> der::Result<()> {
+    read.map(|_| ()).ok_or_else(|| der::ErrorKind::Failed.into())
 }
 
 /// The URI entries of a SAN. Read tag by tag so that entries of kinds that nobody here needs cannot

@@ -1,12 +1,13 @@
 //! Paths from a leaf to a community's anchor (RFC 5280 §6; PKI-01..PKI-17, X01..X48).
 //!
-//! rustls-webpki checks signatures, dates, CA bit, path length, name constraints and unknown critical
-//! extensions of the chains that `build.rs` makes. It does not look at keyUsage, the anchor's
-//! certificate, the SAN, key sizes of the leaf or policies (stack.md §2): those stand here and there, as
-//! does revocation, so that each reason has its own error and a missing list (503) is told from a revoked
-//! certificate. URI name constraints are
-//! refused by webpki whether or not they hold: a community bounds its members with
-//! [`Community::uri_prefixes`] instead.
+//! Chains are made and held to RFC 5280 §6.1 in `build.rs`: dates, CA bits, path lengths, key usage, key sizes, critical
+//! extensions, name constraints (`names.rs`) and policies (`policies.rs`). rustls-webpki gives a second opinion where it
+//! understands a chain; it knows neither keyUsage, nor the anchor's own certificate, nor policies, nor constraints on
+//! URIs and directory names (stack.md §2). Revocation comes last, and apart, so that each reason has its own error and
+//! missing information (503) is told from a revoked certificate.
+//!
+//! Names are compared octet by octet when chains are made, as RFC 5280 §4.1.2.6 has authorities write them. Validity is
+//! held to the second, without skew: a clock that is off shows as expired, never as valid. SHA-1 is accepted nowhere.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -30,6 +30,11 @@ fn constraint(tag: u8, skip: u8) -> rcgen::CustomExtension {
     extension(&[2, 5, 29, 36], true, tlv(0x30, &[&tlv(tag, &[&[skip]])]))
 }
 
+/// policyConstraints: requireExplicitPolicy 0, inhibitPolicyMapping 0.
+fn no_mapping() -> rcgen::CustomExtension {
+    extension(&[2, 5, 29, 36], true, tlv(0x30, &[&tlv(0x80, &[&[0]]), &tlv(0x81, &[&[0]])]))
+}
+
 fn inhibit_any(skip: u8) -> rcgen::CustomExtension {
     extension(&[2, 5, 29, 54], true, tlv(2, &[&[skip]]))
 }
@@ -127,7 +132,25 @@ pub(super) fn all() -> Vec<Sample> {
         ),
         free("explicit-policy-of-the-leaf", [none(), none(), none(), vec![constraint(0x80, 0)]]),
         free(
-            "mapping-inhibited",
+            "explicit-policy-mapped",
+            [
+                none(),
+                with(under(&[ONE]), constraint(0x80, 0)),
+                with(under(&[ONE]), mapping(ONE, TWO)),
+                two(),
+            ],
+        ),
+        free(
+            "explicit-policy-mapping-inhibited",
+            [
+                none(),
+                with(under(&[ONE]), no_mapping()),
+                with(under(&[ONE]), mapping(ONE, TWO)),
+                two(),
+            ],
+        ),
+        free(
+            "mapping-inhibited-and-no-policy-needed",
             [
                 none(),
                 with(under(&[ONE]), constraint(0x81, 0)),
