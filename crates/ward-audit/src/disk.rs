@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,7 +26,8 @@ pub trait Disk: Send + Sync {
     fn create_dir(&self, dir: &str) -> io::Result<()>;
     /// Appends; creates the file if needed. After an error a part may have been written.
     fn append(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
-    /// Writes over existing bytes of a file.
+    /// Writes over bytes of a file, from an offset of at most its length; it grows as far as needed. After an error
+    /// a part may have been written.
     fn write_at(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Writes a whole file anew; not atomic.
     fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
@@ -47,7 +48,7 @@ pub trait Disk: Send + Sync {
 /// A directory of the machine.
 pub struct RealDisk {
     root: PathBuf,
-    /// The files appended to, so that a commit is one write and one fsync. At most [`OPEN_FILES`].
+    /// The files written to, so that a commit is one write and one fsync. At most [`OPEN_FILES`].
     open: Mutex<HashMap<String, Arc<File>>>,
 }
 
@@ -67,7 +68,8 @@ impl RealDisk {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
     }
 
-    fn appender(&self, path: &str) -> io::Result<Arc<File>> {
+    /// A file to write to; `create` makes it if it does not exist.
+    fn writable(&self, path: &str, create: bool) -> io::Result<Arc<File>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = open.get(path) {
             return Ok(Arc::clone(file));
@@ -75,7 +77,8 @@ impl RealDisk {
         if open.len() >= OPEN_FILES {
             open.clear();
         }
-        let file = Arc::new(private().append(true).create(true).open(self.at(path))?);
+        let file = private().write(true).create(create).truncate(false).open(self.at(path))?;
+        let file = Arc::new(file);
         open.insert(path.to_owned(), Arc::clone(&file));
         Ok(file)
     }
@@ -92,6 +95,18 @@ fn private() -> OpenOptions {
 #[cfg(not(unix))]
 fn private() -> OpenOptions {
     OpenOptions::new()
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(not(unix))]
+fn write_all_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    use std::io::Seek as _;
+    file.seek(io::SeekFrom::Start(offset))?;
+    file.write_all(bytes)
 }
 
 #[cfg(unix)]
@@ -154,15 +169,14 @@ impl Disk for RealDisk {
     }
 
     fn append(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        let file = self.appender(path)?;
-        let mut writer: &File = &file;
-        writer.write_all(bytes)
+        let file = self.writable(path, true)?;
+        // One process writes, so the end stays where it is.
+        let end = file.metadata()?.len();
+        write_all_at(&file, bytes, end)
     }
 
     fn write_at(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).open(self.at(path))?;
-        file.seek(SeekFrom::Start(offset))?;
-        file.write_all(bytes)
+        write_all_at(&*self.writable(path, false)?, bytes, offset)
     }
 
     fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {

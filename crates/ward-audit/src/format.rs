@@ -30,6 +30,9 @@
 //! A segment is begun when the one before has reached 64 MiB (the bound is not part of the format). Its head
 //! and its name are durable before its first frame is written, and every frame of the one before is.
 //!
+//! Behind the last frame there may be octets of zero, room written ahead so that a sync need not write the file's
+//! length too. They are no entry, in no segment.
+//!
 //! # Frame
 //!
 //! One entry. `L` is the length of the leaf (1 to [`MAX_LEAF`]), `B` that of the sealed body (at most
@@ -190,6 +193,11 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes)
 }
 
+fn tag_of(key: &SigningKey, covered: &[u8]) -> [u8; FRAME_TAG] {
+    let [tag @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = key.mac(covered);
+    tag
+}
+
 impl<'a> Frame<'a> {
     /// Octets of the whole frame.
     pub fn octets(&self) -> usize {
@@ -201,13 +209,23 @@ impl<'a> Frame<'a> {
         let mut covered = Vec::with_capacity(FRAME_HEAD + self.leaf.len());
         self.write_head(&mut covered);
         covered.extend_from_slice(self.leaf);
-        let [tag @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = key.mac(&covered);
-        tag
+        tag_of(key, &covered)
     }
 
     /// Whether this frame was written with the key.
     pub fn authentic(&self, key: &SigningKey) -> bool {
         same(&self.tag, &self.tag_under(key))
+    }
+
+    /// Sets the tag and appends the frame to a buffer. The caller has checked the bounds of leaf and body.
+    pub(crate) fn write_under(mut self, key: &SigningKey, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.reserve(self.octets());
+        self.write_head(out);
+        out.extend_from_slice(self.leaf);
+        let covered = out.get(start..).unwrap_or_default();
+        self.tag = tag_of(key, covered);
+        self.write_rest(start, out);
     }
 
     fn write_head(&self, out: &mut Vec<u8>) {
@@ -226,6 +244,11 @@ impl<'a> Frame<'a> {
         let start = out.len();
         self.write_head(out);
         out.extend_from_slice(self.leaf);
+        self.write_rest(start, out);
+    }
+
+    /// Body, tag and check of a frame that begins at `start`.
+    fn write_rest(&self, start: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(self.sealed);
         out.extend_from_slice(&self.tag);
         let check = sha256(&[out.get(start..).unwrap_or_default()]);
@@ -292,6 +315,9 @@ mod tests {
         assert!(frame.authentic(&key));
         let mut out = Vec::new();
         frame.write(&mut out);
+        let mut again = b"before".to_vec();
+        Frame { tag: [0; 16], ..frame }.write_under(&key, &mut again);
+        assert_eq!(again[6..], out);
         assert_eq!(out.len(), 32 + 4 + 5 + 16 + 16);
         assert_eq!(&out[..4], b"WEN2");
         assert_eq!(out[4..12], 5_u64.to_be_bytes());

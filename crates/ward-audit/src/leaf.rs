@@ -4,7 +4,7 @@
 //! Refused: headers that do not fit into a leaf, bodies above the bound of a frame.
 
 use serde::{Deserialize, Serialize};
-use ward_core::crypto::{derive, hex, open_with_nonce, seal_with_nonce, sha256};
+use ward_core::crypto::{derive, hex, open_with_nonce, seal_behind, sha256};
 use ward_core::{
     Actor, CorrelationId, DataKey, Event, EventBody, EventKind, IncidentId, KeyId, OutboxSeq,
     Outcome, Purpose, Rng, SinkError, TenantId, Timestamp, Transfer,
@@ -18,6 +18,8 @@ const SALT: usize = 32;
 const PREFIX: usize = 24;
 /// The key seals one record, so the nonce need not vary.
 const NONCE: [u8; 12] = [0; 12];
+/// Octets that most leaves stay below.
+const LEAF_OCTETS: usize = 1024;
 
 /// One leaf: the header of an event and the commitments to its body. See [`crate::format`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,10 +105,42 @@ fn record_key(
     derive(&key.key, record, &[b"ward log body v2", origin.as_bytes(), tenant.as_str().as_bytes()])
 }
 
+/// A [`Leaf`] that is written from an event: the same members in the same order, `sealed` last and still empty.
+#[derive(Serialize)]
+struct Header<'a> {
+    v: u8,
+    node: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox: Option<u64>,
+    kind: EventKind,
+    tenant: &'a TenantId,
+    at: Timestamp,
+    correlation: CorrelationId,
+    outcome: Outcome,
+    action: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    actor: &'a Actor,
+    #[serde(skip_serializing_if = "<[Purpose]>::is_empty")]
+    purposes: &'a [Purpose],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incident: Option<IncidentId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transfer: Option<&'a Transfer>,
+    body: &'a str,
+    sealed: &'a str,
+}
+
+/// The end of a header, between which the digest of the sealed body goes.
+const OPEN_END: &[u8] = b"\"}";
+
 /// What a body is sealed beside: its key's name, and all of its leaf but `sealed`, which does not exist yet.
-fn associated(prefix: &[u8], leaf: &Leaf) -> Result<Vec<u8>, serde_json::Error> {
-    let header = serde_json::to_vec(&Leaf { sealed: String::new(), ..leaf.clone() })?;
-    Ok([prefix, &sha256(&[&header])].concat())
+fn associated(prefix: &[u8], header: &[u8]) -> [u8; PREFIX + 32] {
+    let mut joined = [0; PREFIX + 32];
+    for (to, from) in joined.iter_mut().zip(prefix.iter().copied().chain(sha256(&[header]))) {
+        *to = from;
+    }
+    joined
 }
 
 /// Seals an event's body under the key of a day and makes its leaf.
@@ -118,38 +152,45 @@ pub(crate) fn seal(
     key: &DataKey,
     rng: &dyn Rng,
 ) -> Result<Entry, SinkError> {
-    let mut opened = vec![0; SALT];
-    rng.fill(&mut opened);
-    serde_json::to_writer(&mut opened, &event.body).map_err(|e| unwritable(&e))?;
-    let mut record = [0; 16];
-    rng.fill(&mut record);
-    let mut sealed = [&day.to_be_bytes()[..], &key.id.0.to_be_bytes(), &record].concat();
-    let mut leaf = Leaf {
+    let mut random = [0; 16 + SALT];
+    rng.fill(&mut random);
+    let (record, salt) = random.split_at(16);
+    let mut sealed = Vec::with_capacity(PREFIX + draft_octets(event));
+    sealed.extend_from_slice(&day.to_be_bytes());
+    sealed.extend_from_slice(&key.id.0.to_be_bytes());
+    sealed.extend_from_slice(record);
+    sealed.extend_from_slice(salt);
+    serde_json::to_writer(&mut sealed, &event.body).map_err(|e| unwritable(&e))?;
+    let (prefix, opened) = sealed.split_at_checked(PREFIX).unwrap_or_default();
+    let header = Header {
         v: 1,
-        node: origin.to_owned(),
+        node: origin,
         outbox: outbox.map(|seq| seq.0),
         kind: event.kind,
-        tenant: event.tenant.clone(),
+        tenant: &event.tenant,
         at: event.at,
         correlation: event.correlation,
         outcome: event.outcome,
-        action: event.action.to_string(),
-        rule: event.rule.as_ref().map(ToString::to_string),
-        actor: event.actor.clone(),
-        purposes: event.purposes.clone(),
+        action: &event.action,
+        rule: event.rule.as_deref(),
+        actor: &event.actor,
+        purposes: &event.purposes,
         incident: event.incident,
-        transfer: event.transfer.clone(),
-        body: hex(&sha256(&[&opened])),
-        sealed: String::new(),
+        transfer: event.transfer.as_ref(),
+        body: &hex(&sha256(&[opened])),
+        sealed: "",
     };
-    let aad = associated(&sealed, &leaf).map_err(|e| unwritable(&e))?;
-    let secret = record_key(key, &record, origin, &event.tenant);
-    sealed.extend(seal_with_nonce(&secret, NONCE, &aad, &opened).map_err(|e| unwritable(&e))?);
+    let mut leaf = Vec::with_capacity(LEAF_OCTETS);
+    serde_json::to_writer(&mut leaf, &header).map_err(|e| unwritable(&e))?;
+    let aad = associated(prefix, &leaf);
+    let secret = record_key(key, record, origin, &event.tenant);
+    seal_behind(&secret, NONCE, &aad, &mut sealed, PREFIX).map_err(|e| unwritable(&e))?;
     if sealed.len() > MAX_BODY {
         return Err(SinkError::TooLarge(MAX_BODY));
     }
-    leaf.sealed = hex(&sha256(&[&sealed]));
-    let leaf = serde_json::to_vec(&leaf).map_err(|e| unwritable(&e))?;
+    leaf.truncate(leaf.len().saturating_sub(OPEN_END.len()));
+    leaf.extend_from_slice(hex(&sha256(&[&sealed])).as_bytes());
+    leaf.extend_from_slice(OPEN_END);
     if leaf.len() > MAX_LEAF {
         return Err(SinkError::TooLarge(MAX_LEAF));
     }
@@ -195,7 +236,8 @@ pub(crate) fn key_of(sealed: &[u8]) -> Option<(u32, KeyId)> {
 pub(crate) fn open(leaf: &Leaf, sealed: &[u8], key: &DataKey) -> Option<EventBody> {
     let (prefix, ciphertext) = sealed.split_at_checked(PREFIX)?;
     let secret = record_key(key, prefix.get(8..)?, &leaf.node, &leaf.tenant);
-    let aad = associated(prefix, leaf).ok()?;
+    let header = serde_json::to_vec(&Leaf { sealed: String::new(), ..leaf.clone() }).ok()?;
+    let aad = associated(prefix, &header);
     let opened = open_with_nonce(&secret, NONCE, &aad, ciphertext).ok()?;
     if hex(&sha256(&[&opened])) != leaf.body {
         return None;

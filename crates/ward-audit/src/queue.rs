@@ -14,6 +14,8 @@ use crate::leaf::Entry;
 
 /// Sealed octets that one place in the queue stands for, so that the queue is bounded in octets too.
 const OCTETS_PER_PLACE: usize = 64 * 1024;
+/// Jobs that are a crowd.
+const CROWD: usize = 3;
 /// Octets after which a commit takes no further job.
 const COMMIT_OCTETS: usize = 8 * 1024 * 1024;
 
@@ -55,6 +57,8 @@ pub(crate) enum Work {
 struct Jobs {
     waiting: VecDeque<Job>,
     closing: bool,
+    /// The writer sleeps until so many jobs wait; 0 while it works.
+    wakes_at: usize,
 }
 
 /// What the writer and the callers share.
@@ -193,9 +197,15 @@ impl Shared {
         if jobs.closing {
             return Err(closed());
         }
+        if matches!(job, Job::Sign(_)) {
+            jobs.wakes_at = jobs.wakes_at.min(1);
+        }
         jobs.waiting.push_back(job);
+        let wake = jobs.wakes_at > 0 && jobs.waiting.len() >= jobs.wakes_at;
         drop(jobs);
-        self.wake.notify_one();
+        if wake {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -217,10 +227,15 @@ impl Shared {
         self.set_trouble(Some("the log is closed"));
     }
 
-    /// The next work; sleeps until there is some, or at most `patience`.
-    pub(crate) fn next(&self, patience: Option<Duration>) -> Work {
-        let idle = |jobs: &mut Jobs| jobs.waiting.is_empty() && !jobs.closing;
-        let jobs = lock(&self.jobs);
+    /// Sleeps until so many jobs wait, or at most `patience`.
+    fn sleep<'a>(
+        &self,
+        mut jobs: MutexGuard<'a, Jobs>,
+        until: usize,
+        patience: Option<Duration>,
+    ) -> MutexGuard<'a, Jobs> {
+        let idle = |jobs: &mut Jobs| jobs.waiting.len() < jobs.wakes_at && !jobs.closing;
+        jobs.wakes_at = until;
         let mut jobs = match patience {
             None => self.wake.wait_while(jobs, idle).unwrap_or_else(PoisonError::into_inner),
             Some(patience) => {
@@ -230,6 +245,19 @@ impl Shared {
                     .0
             }
         };
+        jobs.wakes_at = 0;
+        jobs
+    }
+
+    /// The next work; sleeps until there is some, or at most `patience`. If a crowd waits, more are on their way: they
+    /// are waited for, until there are twice as many or at most for `gathering`, so that one sync serves more. A job that
+    /// is alone goes at once.
+    pub(crate) fn next(&self, patience: Option<Duration>, gathering: Duration) -> Work {
+        let mut jobs = self.sleep(lock(&self.jobs), 1, patience);
+        let crowd = jobs.waiting.len();
+        if crowd >= CROWD && !jobs.waiting.iter().any(|job| matches!(job, Job::Sign(_))) {
+            jobs = self.sleep(jobs, crowd * 2, Some(gathering));
+        }
         let (mut commit, mut octets) = (Vec::new(), 0);
         while octets < COMMIT_OCTETS {
             match jobs.waiting.pop_front() {

@@ -96,7 +96,8 @@ fn walk_segment(
 ) -> Result<(), LogError> {
     let mut tail = Tail { first, len: SEGMENT_HEAD as u64, last_commit: 0 };
     let mut rest = bytes.split_at_checked(SEGMENT_HEAD).unwrap_or_default().1;
-    while !rest.is_empty() {
+    // Zeros to the end are room written ahead. If they stand for entries, these are missed behind.
+    while rest.iter().any(|byte| *byte != 0) {
         let index = walked.size;
         let (what, short) = match Frame::parse(rest) {
             Ok(frame) if frame.index == index && frame.durable <= index => {
@@ -121,7 +122,7 @@ fn walk_segment(
             return altered(Place::Entry(index), what);
         }
         // Torn, or (if it was signed) cut back, which the caller sees from the size.
-        walked.torn += rest.len() as u64;
+        walked.torn += rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
         break;
     }
     walked.tail = Some(tail);

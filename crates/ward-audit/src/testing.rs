@@ -269,20 +269,26 @@ impl MemoryDisk {
 
 /// What is left of one file's unsynced changes.
 fn survivor(node: &Inode, coin: &mut impl FnMut(u64) -> u64) -> Vec<u8> {
-    let appended = node.now.starts_with(&node.durable);
+    // Octets that were written over or appended; before them nothing changed.
+    let old = node.durable.iter().chain(std::iter::repeat(&0)).take(node.now.len());
+    let old: Vec<u8> = old.copied().collect();
+    let differ = |at: &usize| node.now.get(*at) != old.get(*at);
+    let from = (0..old.len()).find(differ).unwrap_or(node.durable.len());
+    let upto = (from..old.len()).rfind(differ).map_or(from, |last| last + 1);
     match coin(4) {
         0 => node.durable.clone(),
         1 => node.now.clone(),
-        kind if appended && node.now.len() > node.durable.len() => {
-            let more = node.now.len() - node.durable.len();
-            let keep = node.durable.len() + usize::try_from(coin(more as u64 + 1)).unwrap_or(0);
-            let mut left = node.now.get(..keep).unwrap_or_default().to_vec();
-            if kind == 3 {
-                // Later blocks reached the disk before an earlier one: a hole of zeros.
-                left.clone_from(&node.now);
-                let hole = node.durable.len()..keep;
-                left.splice(hole.clone(), std::iter::repeat_n(0, hole.len()));
-            }
+        kind if node.now.len() >= node.durable.len() && upto >= from => {
+            let cut = from + usize::try_from(coin((upto - from) as u64 + 1)).unwrap_or(0);
+            let (mut left, new) = if kind == 3 {
+                // Later blocks reached the disk before an earlier one: a hole of what was there, or of zeros.
+                (old, cut..upto)
+            } else {
+                (node.durable.clone(), from..cut)
+            };
+            let longest = left.len().max(new.end);
+            left.resize(longest, 0);
+            left.splice(new.clone(), node.now.get(new).unwrap_or_default().iter().copied());
             left
         }
         _ => node.durable.clone(),

@@ -1,7 +1,8 @@
 //! The one thread that writes (house §6): group commit, segment roll-over, checkpoints.
 //!
-//! A commit appends all that waits, syncs once, then answers, then tells the bus. A failed write is cut off again and
-//! the next commit tries anew, so that the log comes back by itself when there is space. A failed sync leaves the
+//! A commit appends all that waits, syncs once, then answers, then tells the bus. It writes into room that was filled
+//! with zeros before, so that a sync has no length and no blocks of the file to write. A failed write is cut off again
+//! and the next commit tries anew, so that the log comes back by itself when there is space. A failed sync leaves the
 //! state of the disk unknown: nothing more is written until the log is opened again.
 
 use std::io::{self, ErrorKind};
@@ -38,15 +39,25 @@ fn monotonic() -> std::time::Instant {
 pub(crate) struct Tuning {
     /// A segment that has reached this is followed by another.
     pub(crate) segment_bytes: u64,
+    /// Room that is written ahead at once.
+    pub(crate) room_bytes: u64,
     /// Between two checkpoints of a busy log, and the longest that an entry stays unsigned.
     pub(crate) checkpoint_every: Duration,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { segment_bytes: 64 * 1024 * 1024, checkpoint_every: Duration::from_secs(1) }
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            // Some two hundred small reads; the sync that takes the zeros along is longer by a few hundred microseconds.
+            room_bytes: 256 * 1024,
+            checkpoint_every: Duration::from_secs(1),
+        }
     }
 }
+
+/// The longest that a commit waits for others to join it.
+const LONGEST_GATHERING: Duration = Duration::from_millis(1);
 
 /// Why something could not be written.
 enum Trouble {
@@ -87,8 +98,14 @@ pub(crate) struct Writer {
     pub(crate) tiles: Tiles,
     /// The segment that is written; its length counts durable octets only.
     pub(crate) segment: Option<Tail>,
-    /// Whether octets of a failed commit may stand behind the segment's length.
+    /// Whether octets of a failed write may stand behind the segment's length.
     pub(crate) unclean: bool,
+    /// Zeros that stand behind the segment's length.
+    pub(crate) room: u64,
+    /// How long the segment must be before more room is tried for.
+    pub(crate) room_again: u64,
+    /// How long a sync took lately.
+    pub(crate) sync_time: Duration,
     /// Well-formed octets of the checkpoint history, and whether others may stand behind them.
     pub(crate) history: u64,
     pub(crate) history_unclean: bool,
@@ -107,9 +124,10 @@ impl Writer {
     pub(crate) fn run(mut self) {
         loop {
             let patience = self.owed.then(|| self.until_due());
-            match self.shared.next(patience) {
+            match self.shared.next(patience, self.sync_time.min(LONGEST_GATHERING)) {
                 Work::Commit(jobs) => {
                     self.commit(jobs);
+                    self.make_room();
                     if self.owed && self.until_due().is_zero() {
                         self.sign_or_warn();
                     }
@@ -121,6 +139,7 @@ impl Writer {
                 Work::Idle => self.sign_or_warn(),
                 Work::Close => {
                     self.sign_or_warn();
+                    self.give_room_back();
                     return;
                 }
             }
@@ -183,9 +202,8 @@ impl Writer {
                 kept.push(fresh);
                 if fresh {
                     let (leaf, sealed) = (&entry.leaf, &entry.sealed);
-                    let mut frame = Frame { index, durable, leaf, sealed, tag: [0; FRAME_TAG] };
-                    frame.tag = frame.tag_under(&self.key);
-                    frame.write(&mut buffer);
+                    let frame = Frame { index, durable, leaf, sealed, tag: [0; FRAME_TAG] };
+                    frame.write_under(&self.key, &mut buffer);
                     new.push(entry);
                     index += 1;
                     high = high.max(entry.outbox.unwrap_or(0));
@@ -226,19 +244,52 @@ impl Writer {
             self.disk.truncate(&path, segment.len).map_err(again("cut back", &path))?;
             self.unclean = false;
         }
-        if let Err(error) = self.disk.append(&path, bytes) {
+        if let Err(error) = self.disk.write_at(&path, segment.len, bytes) {
             // Until this has been cut off, nothing is appended.
             self.unclean = self.disk.truncate(&path, segment.len).is_err();
+            self.room = 0;
             return Err(again("write", &path)(error));
         }
         let began = monotonic();
         self.disk.sync(&path).map_err(unknown(&path))?;
-        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took = began.elapsed();
+        self.sync_time = (self.sync_time * 7 + took) / 8;
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.shared.sync_micros.fetch_add(micros, Ordering::Relaxed);
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         segment.len += bytes.len() as u64;
+        self.room = self.room.saturating_sub(bytes.len() as u64);
         self.segment = Some(segment);
         Ok(())
+    }
+
+    /// Writes zeros ahead, after the callers had their answers; the next commit syncs them. Without room, for want of
+    /// space, commits only take longer.
+    fn make_room(&mut self) {
+        let Some(segment) = self.segment.filter(|tail| tail.len >= self.room_again) else { return };
+        let wanted =
+            self.tuning.room_bytes.min(self.tuning.segment_bytes.saturating_sub(segment.len));
+        if self.unclean || self.poisoned.is_some() || self.room >= wanted / 4 {
+            return;
+        }
+        let more = wanted - self.room;
+        let zeros = vec![0; usize::try_from(more).unwrap_or(0)];
+        let path = segment_path(segment.first);
+        if self.disk.write_at(&path, segment.len + self.room, &zeros).is_ok() {
+            self.room = wanted;
+        } else {
+            self.unclean = self.disk.truncate(&path, segment.len).is_err();
+            self.room = 0;
+            self.room_again = segment.len + self.tuning.room_bytes;
+        }
+    }
+
+    /// Cuts off room that will not be used. It may stay, so nothing depends on this.
+    fn give_room_back(&mut self) {
+        let room = std::mem::take(&mut self.room);
+        if let Some(segment) = self.segment.filter(|_| room > 0 && self.poisoned.is_none()) {
+            let _ = self.disk.truncate(&segment_path(segment.first), segment.len);
+        }
     }
 
     /// The segment to write to; begins another if the current one is long enough.
@@ -251,6 +302,8 @@ impl Writer {
             self.disk.truncate(&path, old.len).map_err(again("cut back", &path))?;
             self.unclean = false;
         }
+        self.give_room_back();
+        self.room_again = 0;
         let first = self.tiles.tree.size();
         if first == 0 {
             self.disk.create_dir(SEGMENTS).map_err(again("make", SEGMENTS))?;

@@ -84,6 +84,23 @@ pub fn seal_with_nonce(
     Ok(buffer)
 }
 
+/// [`seal_with_nonce`] in place: all of the buffer behind its first `clear` octets. After an error its content means
+/// nothing.
+pub fn seal_behind(
+    key: &Secret<[u8; 32]>,
+    nonce: [u8; 12],
+    aad: &[u8],
+    buffer: &mut Vec<u8>,
+    clear: usize,
+) -> Result<(), CryptoError> {
+    let plain = buffer.get_mut(clear..).unwrap_or_default();
+    let tag = aead(key)?
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), plain)
+        .map_err(|_| CryptoError::Open)?;
+    buffer.extend_from_slice(tag.as_ref());
+    Ok(())
+}
+
 /// Opens what [`seal_with_nonce`] sealed.
 pub fn open_with_nonce(
     key: &Secret<[u8; 32]>,
@@ -175,12 +192,8 @@ pub fn verify_ed25519(public_key: &[u8; 32], message: &[u8], signature: &[u8]) -
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
+    let digit = |nibble: u8| char::from(nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Parses exactly `N` octets of lower-case hexadecimal.
@@ -217,6 +230,10 @@ mod tests {
         assert_eq!(open(&key, b"tenant", &sealed).unwrap(), b"plain");
         assert_eq!(open(&key, b"other", &sealed), Err(CryptoError::Open));
         assert_eq!(open(&Secret::new([2; 32]), b"tenant", &sealed), Err(CryptoError::Open));
+        let mut behind = b"clear plain".to_vec();
+        seal_behind(&key, [3; 12], b"tenant", &mut behind, 6).unwrap();
+        let apart = seal_with_nonce(&key, [3; 12], b"tenant", b"plain").unwrap();
+        assert_eq!(behind, [b"clear ".to_vec(), apart].concat());
         for at in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[at] ^= 1;

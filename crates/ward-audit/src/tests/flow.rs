@@ -243,10 +243,18 @@ fn an_access_becomes_an_audit_event_in_the_balp_shape() {
         bytes: 77,
         window: None,
     });
+    event.incident = Some(ward_core::IncidentId::new(&*house.clock, &*house.rng));
+    event.actor.community = Some(ward_core::CommunityUri::parse("https://c.example").unwrap());
     let key = ward_core::DataKey { id: ward_core::KeyId(1), key: ward_core::Secret::new([1; 32]) };
     let leaf = |event: &ward_core::Event| {
         let entry = crate::leaf::seal(event, None, ORIGIN, 3, &key, &*house.rng).unwrap();
-        crate::Leaf::parse(&entry.leaf).unwrap()
+        let leaf = crate::Leaf::parse(&entry.leaf).unwrap();
+        assert_eq!(serde_json::to_vec(&leaf).unwrap(), entry.leaf, "it has one spelling");
+        assert_eq!(
+            leaf.sealed,
+            ward_core::crypto::hex(&ward_core::crypto::sha256(&[&entry.sealed]))
+        );
+        leaf
     };
     let view = fhir_view::audit_event(&leaf(&event), Some(&event.body), 4, ORIGIN);
     for (pointer, want) in [
@@ -418,7 +426,9 @@ async fn a_restart_on_a_full_disk_comes_up_refuses_and_recovers_by_itself() {
     log.settle(before).await.unwrap();
     let _ = store.change(house.event("nobody waited for it"));
     let disk = disk.crash(Survival::Nothing);
-    disk.set_capacity(Some(disk.used()));
+    // The room behind the last frame is given back at the start.
+    let segment = &disk.files()[&crate::format::segment_path(0)];
+    disk.set_capacity(Some(disk.used() - segment.len() + super::written(segment)));
     let log = house.open(&disk).unwrap();
     let owed = log.wake(store.clone(), house.event("started again")).await.unwrap().unwrap();
     assert!(matches!(log.record(vec![house.event("read")]).await, Err(SinkError::Unwritable(_))));

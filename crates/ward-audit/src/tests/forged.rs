@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ward_core::EventSink as _;
 
-use super::{EAGER, House, Store, signing_key};
+use super::{EAGER, House, Store, signing_key, written};
 use crate::format::{Frame, SEGMENT_HEAD, segment_path};
 use crate::leaf::open as open_body;
 use crate::segments::frames;
@@ -39,7 +39,8 @@ async fn frames_that_somebody_else_wrote_are_refused_and_left_as_they_are() {
     let house = House::new(1);
     let (disk, key) = killed(&house).await;
     let path = segment_path(0);
-    let good = disk.files()[&path].clone();
+    let mut good = disk.files()[&path].clone();
+    good.truncate(written(&good));
     let own = signing_key();
     let cases: [(&str, usize, bool, Forge); 5] = [
         ("an access made a finding", 2, false, |leaf, _| {

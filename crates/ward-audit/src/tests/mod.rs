@@ -22,13 +22,21 @@ use ward_core::{
 };
 
 use crate::disk::Disk;
+use crate::format::SEGMENT_HEAD;
 use crate::log::LogOptions;
+use crate::segments::frames;
 use crate::writer::Tuning;
 use crate::{Log, LogError};
 
 pub(crate) const ORIGIN: &str = "ward/log/test";
 /// Every commit is signed, segments are short.
-pub(crate) const EAGER: Tuning = Tuning { segment_bytes: 12_000, checkpoint_every: Duration::ZERO };
+pub(crate) const EAGER: Tuning =
+    Tuning { segment_bytes: 12_000, room_bytes: 5_000, checkpoint_every: Duration::ZERO };
+
+/// Octets of a segment without the room behind them.
+pub(crate) fn written(segment: &[u8]) -> usize {
+    SEGMENT_HEAD + frames(segment).map(|frame| frame.octets()).sum::<usize>()
+}
 
 /// Keys in memory; every purpose has one.
 #[derive(Default)]
