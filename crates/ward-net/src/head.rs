@@ -3,7 +3,7 @@
 //! hyper resolves some heads that two readers could read in two ways. Whoever stands before Ward, a load balancer
 //! say, might read them in the other one, so here they are refused: a length beside a transfer coding, two lengths
 //! even if equal, any coding but one `chunked`, lines that end without CR, a CR within a line, folded lines, space
-//! before the colon, controls, and more than one empty line before the request.
+//! before the colon, controls, a fragment in the target, and more than one empty line before the request.
 //!
 //! No request is made of a head here: hyper reads the same octets again, and a test holds the two together.
 
@@ -85,7 +85,8 @@ impl Scanner {
             return Err(BadHead("a folded line"));
         }
         if !std::mem::replace(&mut self.begun, true) {
-            return Ok(false);
+            // A fragment is no part of a target (RFC 9112 §3.2); hyper would drop it in silence (A7).
+            return if line.contains(&b'#') { Err(BadHead("a fragment")) } else { Ok(false) };
         }
         let colon = line.iter().position(|octet| *octet == b':');
         let (name, value) = colon

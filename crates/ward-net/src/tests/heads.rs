@@ -50,6 +50,7 @@ fn rows() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
         ("NUL in a value", "GET / HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n".into(), &["400"]),
         ("NUL in a name", "GET / HTTP/1.1\r\nHost: x\r\nX\0: b\r\n\r\n".into(), &["400"]),
         ("DEL in the target", "GET /\x7f HTTP/1.1\r\nHost: x\r\n\r\n".into(), &["400"]),
+        ("a fragment (A7)", "GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n".into(), &["400"]),
         ("a folded line", "GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n".into(), &["400"]),
         ("a folded line with a tab", "GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n\tb: c\r\n\r\n".into(), &["400"]),
         ("space before the first field", "GET / HTTP/1.1\r\n Host: x\r\n\r\n".into(), &["400"]),

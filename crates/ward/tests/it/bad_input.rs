@@ -7,11 +7,12 @@ use std::collections::HashMap;
 
 use rcgen::KeyUsagePurpose;
 use serde_json::{Value, json};
-use ward_core::Limits;
+use ward_admin::{Command, Operator, Role};
+use ward_core::{ClientUri, CommunityUri, Limits, OrganizationUri};
 use ward_sandbox::Sandbox;
 
 use crate::harness::{Answer, ISS, SCOPE, Setup, World};
-use crate::pki::{Leaf, Member};
+use crate::pki::{COMMUNITY, Key, Leaf, Member};
 use crate::rows::{Row, form, jwt, table};
 
 /// A Ward before a small generated hospital; the first patients are in the roster.
@@ -36,6 +37,7 @@ fn members(world: &mut World) -> HashMap<&'static str, Member> {
         ("good", pki.issue(&leaf())),
         ("other", pki.issue(&Leaf::client("https://other.example/app"))),
         ("stranger", pki.issue(&Leaf::client("https://stranger.example/app"))),
+        ("rsa", pki.issue(&Leaf { key: Key::Rsa, ..leaf() })),
         ("expired", pki.issue(&Leaf { days: (-20, -1), ..leaf() })),
         ("future", pki.issue(&Leaf { days: (2, 20), ..leaf() })),
         ("self-signed", pki.self_signed(&leaf())),
@@ -95,7 +97,7 @@ impl Verdict {
     }
 }
 
-fn generous() -> Limits {
+pub fn generous() -> Limits {
     Limits {
         registrations_per_minute: 100_000,
         token_failures_per_minute: 100_000,
@@ -156,6 +158,17 @@ async fn token_table() {
     let (mut world, _upstream, ..) = world(generous()).await;
     let members = members(&mut world);
     let client = world.register_client(&members["good"], ISS).await;
+    // Somebody else speaks for this organisation (B09).
+    let officer = Operator { name: "test-officer".into(), role: Role::SecurityOfficer };
+    let import = Command::ImportRoster {
+        organization: OrganizationUri::parse("https://other.example/org").unwrap(),
+        members: vec![(
+            CommunityUri::parse(COMMUNITY).unwrap(),
+            ClientUri::parse("https://other.example/app").unwrap(),
+        )],
+        rows: vec![],
+    };
+    world.house.admin.execute(&officer, import).await.unwrap();
     let mut verdict = Verdict::default();
     for row in table(include_str!("../data/token.jsonl")) {
         let member = &members[row.member.as_deref().unwrap_or("good")];
@@ -290,6 +303,13 @@ async fn gateway_table() {
         let leaked = strangers.iter().any(|id| text.contains(id.as_str()) && !target.contains(id));
         assert!(!leaked, "{}: a stranger's id is in the answer: {text}", row.id);
         assert!(!text.contains(&upstream.base_url), "{}: the upstream's address leaks", row.id);
+        assert!(!text.contains("evil.example") || target.contains("evil.example"), "A9: {text}");
+        if answer.status == 200 {
+            assert_eq!(answer.header("cache-control"), Some("no-store, private"), "A22: {}", row.id);
+            assert_eq!(answer.header("vary"), Some("Authorization"), "A22: {}", row.id);
+        }
+        assert_eq!(answer.header("upgrade"), None, "A12: {}", row.id);
+        assert!(method != "HEAD" || text.is_empty(), "A15: {}", row.id);
     }
     println!("gateway.jsonl: {rows} rows");
     assert!(rows >= 60 && wrong.is_empty(), "gateway.jsonl:\n{}", wrong.join("\n"));

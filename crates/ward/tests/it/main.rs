@@ -16,6 +16,7 @@
 #![expect(clippy::format_push_string, reason = "requests are written to be read")]
 
 mod backup;
+mod bad_certificates;
 mod bad_input;
 mod check_command;
 mod client_command;

@@ -60,7 +60,6 @@ pub struct Row {
 /// Reads a table; every line is a row.
 pub fn table(text: &str) -> Vec<Row> {
     text.lines()
-        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
         .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}")))
         .collect()
 }
@@ -102,6 +101,9 @@ impl Words {
             "base" => &self.base,
             "iss" => &self.iss,
             "client" => &self.client,
+            "other-tenant" => &self.token.replace("/default/", "/other/"),
+            "http-register" => &self.register.replacen("https:", "http:", 1),
+            "http-token" => &self.token.replacen("https:", "http:", 1),
             other => panic!("unknown word {other}"),
         };
         json!(format!("{text}{rest}"))
@@ -160,6 +162,11 @@ pub fn jwt(row: &Row, words: &Words, claims: Value, member: &Member, signer: &Me
             der.extend([5, 0]);
             chain[0] = json!(STANDARD.encode(der));
         }
+        Some("line-breaks") => {
+            let text = STANDARD.encode(&member.chain[0]);
+            chain[0] = json!(text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect::<Vec<_>>().join("\n"));
+        }
+        Some("sixteen-kib") => chain.push(json!(STANDARD.encode(vec![0x30; 16 * 1024 + 1]))),
         Some("eleven") => chain = vec![chain[0].clone(); 11],
         Some("junk-extra") => {
             chain.extend(signer.chain.iter().map(|der| json!(STANDARD.encode(der))));
@@ -200,7 +207,7 @@ fn twist(compact: &str, twist: &str, signer: &Member) -> String {
             let text = text.replacen("example", "exbmple", 1);
             format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(text))
         }
-        "none" | "NoNe" => {
+        "none" | "NoNe" | "None" => {
             let head = URL_SAFE_NO_PAD.encode(json!({ "alg": twist }).to_string());
             format!("{head}.{payload}.")
         }
@@ -221,12 +228,16 @@ fn twist(compact: &str, twist: &str, signer: &Member) -> String {
             };
             format!("{header}.{payload}.{}{twisted}", &signature[..signature.len() - 1])
         }
-        "hs256" => {
+        "hs256" | "hs256-pem" => {
             let head = URL_SAFE_NO_PAD.encode(
                 json!({ "alg": "HS256", "x5c": [STANDARD.encode(&signer.chain[0])] }).to_string(),
             );
             let input = format!("{head}.{payload}");
-            let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &signer.chain[0]);
+            let secret = match twist {
+                "hs256" => signer.chain[0].clone(),
+                _ => crate::place::pem(&signer.chain[..1]).into_bytes(),
+            };
+            let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &secret);
             let mac = aws_lc_rs::hmac::sign(&key, input.as_bytes());
             format!("{input}.{}", URL_SAFE_NO_PAD.encode(mac))
         }
@@ -242,7 +253,13 @@ fn twist(compact: &str, twist: &str, signer: &Member) -> String {
             der.extend(body);
             format!("{header}.{payload}.{}", URL_SAFE_NO_PAD.encode(der))
         }
-        "zero" => format!("{header}.{payload}.{}", URL_SAFE_NO_PAD.encode([0; 64])),
+        "zero" | "zero-r" | "zero-s" => {
+            let mut raw = URL_SAFE_NO_PAD.decode(signature).unwrap();
+            let half = raw.len() / 2;
+            raw[..half].fill(if twist == "zero-s" { 1 } else { 0 });
+            raw[half..].fill(if twist == "zero-r" { 1 } else { 0 });
+            format!("{header}.{payload}.{}", URL_SAFE_NO_PAD.encode(raw))
+        }
         other => panic!("unknown twist {other}"),
     }
 }
