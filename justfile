@@ -40,14 +40,24 @@ tables DATA="../shared/data":
 interop-x509:
     bash interop/x509/check
 
-# Fuzz targets, each for so many seconds (300: five minutes each). Needs a C++ compiler.
-fuzz SECONDS="300":
-    bash fuzz/run {{SECONDS}}
+# Fuzz targets (all, if none is named), each for so many seconds in spare time. Needs a C++ compiler.
+fuzz SECONDS="300" *TARGETS:
+    bash fuzz/run {{SECONDS}} {{TARGETS}}
 
 # Ward against nginx on this machine, about five minutes; the tables of BENCHMARKS.md. Installs nginx if it is missing.
 bench *ARGS:
     command -v nginx >/dev/null || (apt-get update -qq && apt-get install -y --no-install-recommends nginx)
     cargo run --release -p ward-bench --bin ward-bench -- {{ARGS}}
+
+# `ward serve` at half load while its upstream is killed every 90 s (`--out FILE`, `--most N` requests a second).
+soak MINUTES="30" *ARGS:
+    cargo build --release -p ward -p ward-bench
+    target/release/ward-bench soak --minutes {{trim_start_match(MINUTES, "MINUTES=")}} {{ARGS}}
+
+# Ward in front of helios-hfs, with a transcript. Builds hfs (half an hour, once) if HFS=/path/to/hfs is not set. Needs curl.
+interop-hfs *ARGS:
+    cargo build --release -p ward -p ward-interop
+    target/release/ward-interop hfs {{ARGS}}
 
 # Instruction counts of the pure hot functions, under valgrind.
 bench-instructions:

@@ -50,10 +50,17 @@ impl Target {
 
 pub struct Answer {
     pub status: u16,
+    /// Status line and headers, in small letters.
+    head: String,
     pub body: Vec<u8>,
 }
 
 impl Answer {
+    /// A header; its name in small letters, with the colon.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
     pub fn json(&self) -> Result<serde_json::Value, Error> {
         Ok(serde_json::from_slice(&self.body)?)
     }
@@ -65,9 +72,14 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Sends some octets, and no more.
+    pub async fn send(&mut self, octets: &[u8]) -> Result<(), Error> {
+        self.stream.write_all(octets).await?;
+        Ok(self.stream.flush().await?)
+    }
+
     pub async fn exchange(&mut self, request: &[u8]) -> Result<Answer, Error> {
-        self.stream.write_all(request).await?;
-        self.stream.flush().await?;
+        self.send(request).await?;
         self.buffer.clear();
         let head = loop {
             if let Some(at) = find(&self.buffer, b"\r\n\r\n", 0) {
@@ -79,20 +91,18 @@ impl Connection {
             .to_ascii_lowercase();
         let status =
             text.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or("no status")?;
-        let field =
-            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let start = head + 4;
-        if let Some(length) = field("content-length:") {
+        if let Some(length) = header(&text, "content-length:") {
             let end = start + length.parse::<usize>()?;
             while self.buffer.len() < end {
                 self.more().await?;
             }
             let body = self.buffer.get(start..end).unwrap_or_default().to_vec();
-            return Ok(Answer { status, body });
+            return Ok(Answer { status, head: text, body });
         }
         let mut body = vec![];
-        if field("transfer-encoding:") != Some("chunked") {
-            return Ok(Answer { status, body });
+        if header(&text, "transfer-encoding:") != Some("chunked") {
+            return Ok(Answer { status, head: text, body });
         }
         let mut at = start;
         loop {
@@ -110,7 +120,7 @@ impl Connection {
             body.extend_from_slice(self.buffer.get(line + 2..line + 2 + size).unwrap_or_default());
             at = line + 2 + size + 2;
             if size == 0 {
-                return Ok(Answer { status, body });
+                return Ok(Answer { status, head: text, body });
             }
         }
     }
@@ -121,6 +131,10 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 fn find(bytes: &[u8], what: &[u8], from: usize) -> Option<usize> {

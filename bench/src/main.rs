@@ -11,6 +11,7 @@ mod procfs;
 mod report;
 mod run;
 mod signatures;
+mod soak;
 mod surroundings;
 mod upstream;
 mod ward_child;
@@ -43,8 +44,10 @@ fn main() -> ExitCode {
     let done = runtime.map_err(Error::from).and_then(|runtime| {
         runtime.block_on(async {
             match words.as_slice() {
-                ["upstream"] => upstream::serve().await,
+                ["upstream"] => upstream::serve(0).await,
+                ["upstream", port] => upstream::serve(port.parse()?).await,
                 ["ward", spec] => ward_child::serve(spec).await,
+                ["soak", rest @ ..] => soak::run(rest).await,
                 ["hold", rest @ ..] => run::hold(rest).await,
                 rest => run::all(rest).await,
             }

@@ -49,6 +49,14 @@ impl Processes {
     }
 }
 
+/// Threads and open files of one process, now.
+pub fn threads_and_files(pid: u32) -> Option<(u64, u64)> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:"))?;
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
+    Some((threads.trim().parse().ok()?, u64::try_from(files).ok()?))
+}
+
 /// The fields of `/proc/PID/stat` after the name, which may hold anything.
 fn stat(pid: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -43,7 +43,7 @@ pub struct World {
     dir: Scratch,
 }
 
-async fn free_port() -> Result<u16, Error> {
+pub async fn free_port() -> Result<u16, Error> {
     Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
 }
 

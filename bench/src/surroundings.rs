@@ -136,11 +136,20 @@ impl Client {
 
     /// A registration request; each is good once.
     pub fn registration(&self, port: u16) -> Result<Vec<u8>, Error> {
+        self.statement(port, &["client_credentials"])
+    }
+
+    /// A request that ends the registration.
+    pub fn cancellation(&self, port: u16) -> Result<Vec<u8>, Error> {
+        self.statement(port, &[])
+    }
+
+    fn statement(&self, port: u16, grants: &[&str]) -> Result<Vec<u8>, Error> {
         let now = now();
         let statement = self.sign(&json!({
             "iss": self.uri, "sub": self.uri, "aud": format!("https://localhost:{port}/default/oauth/register"),
             "iat": now, "exp": now + 280, "jti": jti(), "client_name": "Partner",
-            "grant_types": ["client_credentials"], "contacts": ["mailto:ops@partner.example"],
+            "grant_types": grants, "contacts": ["mailto:ops@partner.example"],
             "scope": SCOPES, "token_endpoint_auth_method": "private_key_jwt",
         }))?;
         let body = json!({"udap": "1", "software_statement": statement}).to_string();

@@ -20,10 +20,10 @@ pub struct Upstream {
     pub records: usize,
 }
 
-/// Serves until the parent lets go.
-pub async fn serve() -> Result<(), Error> {
+/// Serves on a port (0: any) until the parent lets go.
+pub async fn serve(port: u16) -> Result<(), Error> {
     let sandbox = Sandbox::generate(SEED, PATIENTS);
-    let running = sandbox.start(TcpListener::bind("127.0.0.1:0").await?)?;
+    let running = sandbox.start(TcpListener::bind(("127.0.0.1", port)).await?)?;
     let patients = sandbox.patient_ids();
     let observations: Vec<String> = sandbox
         .ids("Observation")
