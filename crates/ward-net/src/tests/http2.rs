@@ -14,6 +14,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -229,6 +230,80 @@ async fn resets_of_accepted_requests_are_counted() {
     closed(&mut stream, Duration::from_secs(5)).await;
     let stats = lab.server.stats().snapshot();
     assert!((6..=12).contains(&stats.abandoned), "{stats:?}");
+}
+
+/// A11: what could become two requests further on, where somebody writes it as HTTP/1.1, is reset or refused.
+#[tokio::test]
+async fn what_could_be_two_requests_further_on_is_refused() {
+    const INDEXED_200: u8 = 0x88;
+    let lab = Lab::new(limits()).await;
+    let with = |path: &str, method: &str, more: &[(&str, &str)]| {
+        let mut fields = vec![
+            (":method", method),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", path),
+        ];
+        fields.extend_from_slice(more);
+        block(&fields)
+    };
+    // (what, header block, data; none: the stream ends with its head)
+    let smuggled = "a\r\nx: y";
+    let shapes = [
+        ("CR and LF in :path", with("/ HTTP/1.1\r\nhost: x\r\n\r\nGET /", "GET", &[]), None),
+        ("a space in :path", with("/ HTTP/1.1", "GET", &[]), None),
+        ("CR and LF in a value", with("/", "GET", &[("x-a", smuggled)]), None),
+        ("LF in a value", with("/", "GET", &[("x-a", "a\nb")]), None),
+        ("CR and LF in a name", with("/", "GET", &[("x\r\ny", "z")]), None),
+        ("a colon in a name", with("/", "GET", &[("x:y", "z")]), None),
+        ("a name in capitals", with("/", "GET", &[("Host", "other")]), None),
+        (
+            "transfer-encoding",
+            with("/echo", "POST", &[("transfer-encoding", "chunked")]),
+            Some("x"),
+        ),
+        ("connection", with("/", "GET", &[("connection", "close")]), None),
+        ("a length and no data", with("/echo", "POST", &[("content-length", "5")]), None),
+        ("less data than said", with("/echo", "POST", &[("content-length", "5")]), Some("abc")),
+        ("more data than said", with("/echo", "POST", &[("content-length", "2")]), Some("abc")),
+        ("two lengths", with("/echo", "POST", &[("content-length", "3, 4")]), Some("abc")),
+        ("a method with a space", with("/", "GET /x HTTP/1.1", &[]), None),
+    ];
+    let mut wrong = vec![];
+    for (what, head, data) in shapes {
+        let mut stream = lab.raw(&[]).await;
+        let end = if data.is_none() { END_STREAM } else { 0 };
+        let mut bytes = frame(HEADERS, END_HEADERS | end, 1, &head);
+        if let Some(data) = data {
+            bytes.extend(frame(DATA, END_STREAM, 1, data.as_bytes()));
+        }
+        stream.write_all(&bytes).await.unwrap();
+        // The first word about the stream, or the end of the connection.
+        let answered = tokio::time::timeout(Duration::from_secs(60), async {
+            loop {
+                let mut head = [0; 9];
+                if stream.read_exact(&mut head).await.is_err() {
+                    return "closed";
+                }
+                let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+                let mut payload = vec![0; length];
+                if stream.read_exact(&mut payload).await.is_err() {
+                    return "closed";
+                }
+                match (head[3], head[8]) {
+                    (RST_STREAM, 1) | (GOAWAY, _) => return "reset",
+                    (HEADERS, 1) if payload.first() == Some(&INDEXED_200) => return "answered",
+                    (HEADERS, 1) => return "refused",
+                    _ => {}
+                }
+            }
+        });
+        if answered.await.expect("an answer") == "answered" {
+            wrong.push(what);
+        }
+    }
+    assert!(wrong.is_empty(), "answered: {wrong:?}");
+    assert_eq!(get(&mut lab.client().await, "/").await.1, "hello", "control");
 }
 
 #[tokio::test]
