@@ -73,6 +73,7 @@ pub async fn serve(path: &str) -> Result<(), Error> {
             &Secret::new(spec.tls.1.clone()),
             TlsVersions::default(),
         )?),
+        enforcement: ward_policy::Enforcement::full(),
     };
     let listener = TcpListener::bind(("127.0.0.1", spec.port)).await?;
     let house = House::open(&paths, vault, config, listener, &system).await?;

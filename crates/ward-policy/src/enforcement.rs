@@ -7,6 +7,7 @@
 //! enforce is enforced, whatever else says observe.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use ward_core::{ClientId, ClientUri};
 
@@ -112,6 +113,22 @@ impl Enforcement {
             && self.stance(caller) == Stance::Observe
             && !rules.into_iter().any(|rule| self.enforces_rule(rule));
         observed.then_some(Waiver(()))
+    }
+}
+
+/// For the log and for people: `enforce`, or `observe` and what is excepted.
+impl fmt::Display for Enforcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(exceptions) = &self.0 else { return f.write_str("enforce") };
+        f.write_str("observe")?;
+        for (client, stance) in &exceptions.clients {
+            let word = if *stance == Stance::Enforce { "enforce" } else { "observe" };
+            write!(f, "; {client} = {word}")?;
+        }
+        for rule in &exceptions.rules {
+            write!(f, "; {rule} = enforce")?;
+        }
+        Ok(())
     }
 }
 

@@ -19,13 +19,14 @@ use ward_core::{
     NodeId, Rng, Secret, SystemClock, SystemRng, TenantId,
 };
 use ward_fhir::ScopeSet;
-use ward_gateway::{Gateway, GatewayConfig, GatewayDeps};
+use ward_gateway::{EnforcementDial, Gateway, GatewayConfig, GatewayDeps};
 use ward_issuer::{Issuer, IssuerConfig, IssuerDeps, ServedCommunity};
 use ward_net::client::{Egress, HttpClient};
 use ward_net::http::Body;
 use ward_net::lists::RevocationLists;
 use ward_net::server::{Handler, Peer, Running, Server};
 use ward_net::tls::TlsReload;
+use ward_policy::Enforcement;
 use ward_respond::Responder;
 use ward_store::bus::LocalBus;
 use ward_store::vault::{FileVault, Unlock, create_key_file};
@@ -96,6 +97,8 @@ pub struct HouseConfig {
     pub outward: Outward,
     /// Certificate and key of the listener.
     pub tls: Arc<TlsReload>,
+    /// Whether refusals block.
+    pub enforcement: Enforcement,
 }
 
 /// How Ward calls out. The upstream and the servers of revocation lists are kept apart: a certificate
@@ -133,6 +136,7 @@ pub struct Knobs {
     issuer: Arc<Issuer>,
     tls: Arc<TlsReload>,
     ceilings: CeilingDial,
+    enforcement: EnforcementDial,
     sink: Arc<dyn EventSink>,
     tenant: TenantId,
     system: System,
@@ -150,12 +154,26 @@ pub struct Turned<'a> {
 }
 
 impl Knobs {
-    /// Takes all of it from now on, or nothing; recorded in the log. Running connections go on.
+    /// [`Knobs::turn_all`], with the enforcement in force.
     pub async fn turn(
         &self,
         communities: Vec<ServedCommunity>,
         tls: Arc<rustls::ServerConfig>,
         ceilings: Ceilings,
+        turned: Turned<'_>,
+    ) -> Result<(), HouseError> {
+        let enforcement = (*self.enforcement.now()).clone();
+        self.turn_all(communities, tls, ceilings, enforcement, turned).await
+    }
+
+    /// Takes all of it from now on, or nothing; recorded in the log, and a switch between observing and
+    /// enforcing by an event of its own. Running connections go on.
+    pub async fn turn_all(
+        &self,
+        communities: Vec<ServedCommunity>,
+        tls: Arc<rustls::ServerConfig>,
+        ceilings: Ceilings,
+        enforcement: Enforcement,
         turned: Turned<'_>,
     ) -> Result<(), HouseError> {
         self.issuer.check(&communities)?;
@@ -169,12 +187,34 @@ impl Knobs {
         let end = changed.floor_char_boundary(1000);
         event = event.with("changed", changed.get(..end).unwrap_or_default());
         // Recorded before it is so: what no log knows of is not in force.
-        self.sink.record(vec![event]).await?;
+        let mut events = vec![event];
+        if *self.enforcement.now() != enforcement {
+            let mut switched = mode_event(&enforcement, &self.tenant, &self.system, correlation);
+            switched.actor.operator = turned.operator.map(|name| name.to_owned().into());
+            events.push(switched);
+        }
+        self.sink.record(events).await?;
         self.issuer.serve(communities)?;
         self.tls.replace(tls);
         self.ceilings.turn(ceilings);
+        self.enforcement.turn(enforcement);
         Ok(())
     }
+}
+
+/// Which mode is in force from now on, and what is excepted.
+fn mode_event(
+    enforcement: &Enforcement,
+    tenant: &TenantId,
+    system: &System,
+    correlation: CorrelationId,
+) -> Event {
+    let action = if enforcement.is_observing() { "mode-observe" } else { "mode-enforce" };
+    let now = system.clock.now();
+    let said = enforcement.to_string();
+    let end = said.floor_char_boundary(1000);
+    Event::new(EventKind::Operator, action, tenant.clone(), now, correlation)
+        .with("enforcement", said.get(..end).unwrap_or_default())
 }
 
 impl HouseConfig {
@@ -340,6 +380,7 @@ impl House {
             gateway = gateway.authorizing(authorization);
         }
         let gateway = Arc::new(gateway);
+        let enforcement = gateway.dial();
         let machine = Arc::new(Machine::new(backup::Source {
             paths: paths.clone(),
             store: store.clone(),
@@ -371,12 +412,20 @@ impl House {
         let owed = log.wake(repositories.outbox.clone(), started).await?;
         backup::wake(paths, &log, &config.tenant, system).await?;
 
+        if config.enforcement.is_observing() {
+            // Before the first request: the log says under which mode each was answered.
+            let correlation = CorrelationId::new(&*clock, &*rng);
+            let event = mode_event(&config.enforcement, &config.tenant, system, correlation);
+            sink.record(vec![event]).await?;
+            enforcement.turn(config.enforcement);
+        }
         let history: Arc<dyn History> = Arc::new(LogHistory::new(log.clone()));
         let detector = Detector::new(config.ceilings, limits.watch_clients);
         let knobs = Knobs {
             issuer: issuer.clone(),
             tls: config.tls.clone(),
             ceilings: detector.dial(),
+            enforcement: enforcement.clone(),
             sink: sink.clone(),
             tenant: config.tenant.clone(),
             system: system.clone(),
@@ -414,6 +463,7 @@ impl House {
             lists: listed,
             http: probes,
             upstream: config.upstream,
+            enforcement,
             server: server.stats(),
             bus: bus.clone(),
             history,

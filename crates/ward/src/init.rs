@@ -22,7 +22,7 @@ use ward_core::{Clock, CommunityUri, Rng, Secret};
 
 use crate::cli_serve::Init;
 use crate::config::spec::{Kind, Need, ROOT};
-use crate::config::{CAN_OBSERVE, Config, Problem};
+use crate::config::{Config, Problem};
 use crate::house::system;
 use crate::private;
 use crate::ui::Ui;
@@ -181,7 +181,7 @@ fn configuration(answers: &Answers) -> String {
         None => ("keys.key_file", quote("vault.key")),
     };
     let set = [
-        ("mode", quote(if CAN_OBSERVE { "observe" } else { "enforce" })),
+        ("mode", quote("observe")),
         ("data", quote("data")),
         ("listen.address", quote(&answers.listen.to_string())),
         ("listen.origin", quote(&answers.origin)),
@@ -367,9 +367,14 @@ fn next_steps(ui: Ui, options: &Init, answers: &Answers, base: &str) {
             "Keep a copy of {dir}/vault.key apart from the data: without it nothing opens."
         )),
     }
-    if CAN_OBSERVE {
-        say("Ward begins in observe mode: it decides and logs, and blocks nothing, until you set mode = \"enforce\".".to_owned());
-    }
+    say(format!(
+        "{} Ward begins in observe mode: it decides and logs, and BLOCKS NOTHING.",
+        ui.bold("Mind:")
+    ));
+    say(format!(
+        "Read what it would refuse with: ward report would-refuse --config {dir}/ward.toml"
+    ));
+    say("and set mode = \"enforce\" when no honest client is in it (docs/observe.md).".to_owned());
     if answers.private_upstream {
         say("The upstream has a private address, so upstream.allow_private is set.".to_owned());
     }

@@ -108,6 +108,7 @@ pub fn house_config(config: &Config, material: Material, tls: Arc<TlsReload>) ->
             list_roots: material.list_roots,
         },
         tls,
+        enforcement: config.enforcement(),
     }
 }
 
@@ -149,11 +150,12 @@ pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error:
         base = config.fhir_base(),
         upstream = config.upstream.base,
         communities,
-        mode = word(config.mode),
+        mode = config.mode.word(),
         "Ward {} is up",
         env!("CARGO_PKG_VERSION"),
     );
 
+    warn_of_mode(&config);
     let desk = open_desk(&config, &house).await?;
     let drain = config.limits.upstream_timeout + Duration::from_secs(5);
     let reloader = Arc::new(Reloader::new(&options.config, config, house.knobs.clone(), system));
@@ -211,10 +213,18 @@ async fn open_desk(
     Ok(desk)
 }
 
-const fn word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Observe => "observe",
-        Mode::Enforce => "enforce",
+/// Says in a line that nobody overlooks that nothing is blocked.
+fn warn_of_mode(config: &Config) {
+    if config.mode == Mode::Observe {
+        let named = |modes: &BTreeMap<String, Mode>| {
+            modes.values().filter(|mode| **mode == Mode::Enforce).count()
+        };
+        tracing::warn!(
+            enforced_clients = named(&config.observe.clients),
+            enforced_rules = named(&config.observe.rules),
+            "OBSERVE MODE: Ward decides and logs but BLOCKS NOTHING; read `ward report would-refuse`, \
+             then set mode = \"enforce\""
+        );
     }
 }
 
@@ -284,7 +294,9 @@ impl Reloader {
         }
         let mut changed = state.config.changed(&config);
         changed.extend(written(&state.files, &files));
-        self.take(material, Turned { action: "reloaded", operator, changed: &changed }).await?;
+        let turned = Turned { action: "reloaded", operator, changed: &changed };
+        self.take(&config, material, turned).await?;
+        warn_of_mode(&config);
         *state = State { config, files, spoken: false };
         drop(state);
         let what = if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") };
@@ -306,7 +318,7 @@ impl Reloader {
             Ok(material) => {
                 let turned =
                     Turned { action: "certificates-renewed", operator: None, changed: &changed };
-                self.take(material, turned).await
+                self.take(&state.config, material, turned).await
             }
             Err(problems) => Err(state.config.faulty(problems).into()),
         };
@@ -327,18 +339,24 @@ impl Reloader {
         }
     }
 
-    /// Speaks of certificates that end soon.
+    /// Speaks of certificates that end soon, and of a mode that blocks nothing.
     pub async fn dates(&self) {
         let state = self.state.lock().await;
+        warn_of_mode(&state.config);
         if let Ok(material) = gather(&state.config) {
             warn_of_dates(&material, self.system.clock.now());
         }
     }
 
-    async fn take(&self, material: Material, turned: Turned<'_>) -> Result<(), ServeError> {
+    async fn take(
+        &self,
+        config: &Config,
+        material: Material,
+        turned: Turned<'_>,
+    ) -> Result<(), ServeError> {
         warn_of_dates(&material, self.system.clock.now());
         let Material { communities, tls, ceilings, .. } = material;
-        Ok(self.knobs.turn(communities, tls, ceilings, turned).await?)
+        Ok(self.knobs.turn_all(communities, tls, ceilings, config.enforcement(), turned).await?)
     }
 }
 

@@ -139,8 +139,17 @@ async fn all(config: &Config, options: &Check, findings: &mut Findings) {
         Err(problems) => name(problems, findings),
     }
     if config.mode == Mode::Observe {
-        let what = "mode is observe: everything is decided and logged, nothing is blocked";
-        findings.add(Level::Note, "configuration", what, "set mode = \"enforce\" when the report of what would have been refused is empty of honest clients");
+        let what = "mode is OBSERVE: everything is decided and logged, and NOTHING IS BLOCKED by the gateway";
+        findings.add(Level::Warning, "mode", what, "read `ward report would-refuse`, and set mode = \"enforce\" when no honest client is in it (docs/observe.md)");
+        if config.upstream.authorization_file.is_some() {
+            let what = "while observing, every client that registers may read and search with the credentials of upstream.authorization_file, whatever its scopes and roster";
+            findings.add(
+                Level::Warning,
+                "mode",
+                what,
+                "let them be credentials that may read no more than any of those clients",
+            );
+        }
     }
     if !config.admin.address.ip().is_loopback() {
         let what = format!(

@@ -4,27 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use http::Uri;
-use ward_core::CommunityUri;
+use ward_core::{ClientId, ClientUri, CommunityUri};
 use ward_fhir::ScopeSet;
+use ward_policy::{ANONYMOUS, EVERYBODY_ELSE};
 
-use super::{CAN_OBSERVE, Config, Mode, Problem};
+use super::walk::nearest;
+use super::{Config, Mode, Problem};
 
 /// Everything that makes no sense.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
-    // Blocking where watching was asked for would be a lie, and so would the reverse.
-    let observes =
-        |modes: &BTreeMap<String, Mode>| modes.values().any(|mode| *mode == Mode::Observe);
-    for (key, asked) in [
-        ("mode", config.mode == Mode::Observe),
-        ("observe.clients", observes(&config.observe.clients)),
-        ("observe.rules", observes(&config.observe.rules)),
-    ] {
-        if asked && !CAN_OBSERVE {
-            let what = "asks to observe, which this build of Ward cannot do yet";
-            found.push(config.problem(key, what, "write \"enforce\""));
-        }
-    }
+    observe(config, &mut found);
     origin(config, &mut found);
     upstream(config, &mut found);
     communities(config, &mut found);
@@ -82,6 +72,62 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     }
     found.sort_by_key(|problem| problem.line);
     found
+}
+
+/// The rules that `[observe.rules]` may name.
+pub(crate) fn rules() -> Vec<&'static str> {
+    let mut rules = ward_gateway::rules();
+    rules.push(ward_watch::RULE_DISTINCT_PATIENTS);
+    rules
+}
+
+fn observe(config: &Config, found: &mut Vec<Problem>) {
+    let known = rules();
+    for rule in config.observe.rules.keys() {
+        if known.contains(&rule.as_str()) {
+            continue;
+        }
+        let upper = rule.to_ascii_uppercase();
+        let near = known.iter().find(|one| one.to_ascii_uppercase() == upper).copied();
+        let way = match near.or_else(|| nearest(rule, known.iter().copied())) {
+            Some(right) => format!("did you mean `{right}`?"),
+            None => {
+                "`ward report would-refuse` names the rules; docs/observe.md lists them".to_owned()
+            }
+        };
+        found.push(config.problem(
+            &format!("observe.rules.{rule}"),
+            "is no rule that Ward knows",
+            way,
+        ));
+    }
+    for client in config.observe.clients.keys() {
+        let known = [ANONYMOUS, EVERYBODY_ELSE].contains(&client.as_str())
+            || ClientId::parse(client).is_ok()
+            || ClientUri::parse(client).is_ok();
+        if !known {
+            let way = match nearest(client, [ANONYMOUS]) {
+                Some(right) => format!("did you mean \"{right}\"?"),
+                None => "write the client's URI or id as `ward report would-refuse` shows it, \"anonymous\" or \"*\"".to_owned(),
+            };
+            let key = format!("observe.clients.{client}");
+            found.push(config.problem(&key, "is neither a client's URI nor its id", way));
+        }
+    }
+    // One word says whether anything may pass that a rule refuses.
+    let observes =
+        |modes: &BTreeMap<String, Mode>| modes.values().any(|mode| *mode == Mode::Observe);
+    for (key, modes) in
+        [("observe.clients", &config.observe.clients), ("observe.rules", &config.observe.rules)]
+    {
+        if config.mode == Mode::Enforce && observes(modes) {
+            found.push(config.problem(
+                key,
+                "asks to observe while mode is enforce, which enforces everything",
+                "take it out; or write mode = \"observe\", \"*\" = \"enforce\" for all others, and only this client as \"observe\"",
+            ));
+        }
+    }
 }
 
 fn origin(config: &Config, found: &mut Vec<Problem>) {

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use ward_core::{Limits, Purpose, TenantId};
+use ward_policy::{Enforcement, Stance};
 
 pub use schema::schema_text;
 pub use values::{Span, show_span};
@@ -99,18 +100,25 @@ fn all(path: &Path, problems: &[Problem]) -> String {
     problems.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether this build can observe: decide and log without blocking. Where it cannot, a configuration that
-/// asks for it is refused, and `ward init` writes `enforce`.
-pub const CAN_OBSERVE: bool = false;
-
-/// Whether refusals block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// Whether refusals block. Without a word it is `enforce`: deny by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Decide and log, block nothing.
     Observe,
     /// Block what the rules refuse.
+    #[default]
     Enforce,
+}
+
+impl Mode {
+    /// As it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
 }
 
 /// `ward.toml`. The documentation of each key stands in the schema.
@@ -121,6 +129,7 @@ pub enum Mode {
     reason = "the keys are documented once, in spec.rs, for people and schema alike"
 )]
 pub struct Config {
+    #[serde(default)]
     pub mode: Mode,
     #[serde(default = "default_data")]
     pub data: PathBuf,
@@ -410,6 +419,22 @@ impl Config {
     /// The keys that the other file sets otherwise, adds or leaves out.
     pub fn changed(&self, new: &Self) -> Vec<String> {
         changed::between(&self.said, &new.said)
+    }
+
+    /// What is enforced. Only `mode = "observe"` makes one that waives anything.
+    pub fn enforcement(&self) -> Enforcement {
+        if self.mode == Mode::Enforce {
+            return Enforcement::full();
+        }
+        let clients = self.observe.clients.iter().map(|(name, mode)| {
+            let stance = match mode {
+                Mode::Observe => Stance::Observe,
+                Mode::Enforce => Stance::Enforce,
+            };
+            (name.clone(), stance)
+        });
+        let rules = self.observe.rules.iter().filter(|(_, mode)| **mode == Mode::Enforce);
+        Enforcement::observing(clients, rules.map(|(rule, _)| rule.clone()))
     }
 
     /// What this configuration changes that only a restart can change.

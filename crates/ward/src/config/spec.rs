@@ -322,19 +322,19 @@ static DIAGNOSTICS: Section = Section {
     ],
 };
 static OBSERVE: Section = Section {
-    doc: "Where a client or a rule differs from `mode`.",
+    doc: "While mode is observe: who and what is enforced already. `ward report would-refuse` says which lines to write here. What says enforce wins.",
     fields: &[
         field(
             "clients",
             Kind::Map(None, &Kind::Choice(MODES)),
             Optional,
-            "By client id, as \"0190…\" = \"enforce\".",
+            "By the client's URI or id, as \"https://partner.example/app\" = \"enforce\"; \"anonymous\" for callers without a token of Ward's, \"*\" for all that are not named.",
         ),
         field(
             "rules",
             Kind::Map(None, &Kind::Choice(MODES)),
             Optional,
-            "By id of the rule, as ROSTER = \"enforce\".",
+            "By id of the rule, for every client, as ROSTER = \"enforce\".",
         ),
     ],
 };
@@ -346,8 +346,8 @@ pub(crate) static ROOT: Section = Section {
         field(
             "mode",
             Kind::Choice(MODES),
-            Required,
-            "observe: decide and log, block nothing. enforce: block what the rules refuse.",
+            Default("\"enforce\""),
+            "observe: decide and log, block nothing; begin with it, read `ward report would-refuse`, then switch client by client (docs/observe.md). enforce: block what the rules refuse; nothing else is a guarantee.",
         ),
         field(
             "data",

@@ -85,7 +85,41 @@ fn each_fault_names_its_line_its_key_and_the_way_out() {
         ),
         ("mode = \"enforce\"", "mode = \"enforced\"", 1, "mode", "did you mean \"enforce\"?"),
         ("mode = \"enforce\"", "mode = 1", 1, "mode", "write one of \"observe\", \"enforce\""),
-        ("mode = \"enforce\"", "", 1, "mode", "is missing"),
+        (
+            "[keys]",
+            "[observe.rules]\nROSTR = \"enforce\"\n[keys]",
+            0,
+            "observe.rules.ROSTR",
+            "did you mean `ROSTER`?",
+        ),
+        (
+            "[keys]",
+            "[observe.rules]\nrsv-02 = \"enforce\"\n[keys]",
+            0,
+            "observe.rules.rsv-02",
+            "did you mean `RSV-02`?",
+        ),
+        (
+            "[keys]",
+            "[observe.clients]\nanonymus = \"enforce\"\n[keys]",
+            0,
+            "observe.clients.anonymus",
+            "did you mean \"anonymous\"?",
+        ),
+        (
+            "[keys]",
+            "[observe.clients]\n\"our app\" = \"enforce\"\n[keys]",
+            0,
+            "observe.clients.our app",
+            "neither a client's URI nor its id",
+        ),
+        (
+            "[keys]",
+            "[observe.clients]\n\"https://a.example/app\" = \"observe\"\n[keys]",
+            0,
+            "observe.clients",
+            "mode is enforce, which enforces everything",
+        ),
         ("\"127.0.0.1:8443\"", "\"localhost\"", 4, "listen.address", "no address with a port"),
         ("\"127.0.0.1:8443\"", "8443", 4, "listen.address", "an address and port in quotes"),
         (
@@ -371,4 +405,28 @@ fn the_nearest_key_is_near() {
     ] {
         assert_eq!(nearest(wrong, keys), right, "{wrong}");
     }
+}
+
+/// Deny by default: only the one word makes anything pass that a rule refuses.
+#[test]
+fn only_the_word_observe_observes() {
+    use ward_policy::Caller;
+    let read = |mode: &str, more: &str| {
+        let text = GOOD.replacen("mode = \"enforce\"\n", mode, 1) + more;
+        let config = Config::parse(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(config.problems(), vec![], "{text}");
+        let enforcement = config.enforcement();
+        (
+            enforcement.is_observing(),
+            enforcement.waive(Caller::Anonymous, ["ROSTER"]).is_some(),
+            enforcement.waive(Caller::Anonymous, ["RSV-02"]).is_some(),
+        )
+    };
+    let clients = "[observe.clients]\nanonymous = \"enforce\"\n";
+    let rules = "[observe.rules]\nROSTER = \"enforce\"\n";
+    assert_eq!(read("", ""), (false, false, false), "no word at all");
+    assert_eq!(read("mode = \"enforce\"\n", rules), (false, false, false));
+    assert_eq!(read("mode = \"observe\"\n", ""), (true, true, true));
+    assert_eq!(read("mode = \"observe\"\n", rules), (true, false, true));
+    assert_eq!(read("mode = \"observe\"\n", clients), (true, false, false));
 }

@@ -153,6 +153,7 @@ impl Hospital {
                 server_config(&tls.chain, &tls.key, TlsVersions::default())
                     .map_err(doing("configuring TLS"))?,
             ),
+            enforcement: ward_policy::Enforcement::full(),
         };
         let house = House::open(paths, vault, config, listener, system)
             .await

@@ -85,6 +85,8 @@ catalogue! {
     ABANDONED = Counter "ward_http2_abandoned" []
         "HTTP/2 requests that callers took back; a rapid-reset flood shows here";
     CUT = Counter "ward_http2_cut" [] "HTTP/2 connections that were cut because of a bound";
+    DISPLACED = Counter "ward_connections_displaced" []
+        "Idle connections that were asked to close because all places were taken (limits.connections)";
     LATENCY = Histogram "ward_http_answer_seconds" ["class"]
         "Time from a request's head to its answer's head, by class of status";
     LOG_ENTRIES = Gauge "ward_log_entries" [] "Durable entries of the log";
@@ -97,6 +99,8 @@ catalogue! {
     LIST_LEFT = Gauge "ward_list_expiry_seconds" []
         "Time until the first revocation list goes stale; negative once one is";
     READY = Gauge "ward_ready" ["component"] "1 where the part works, else 0; as /readyz";
+    MODE = Gauge "ward_mode" ["mode"]
+        "1 at the mode in force, `observe` (nothing is blocked) or `enforce`, and 0 at the other";
     MEMORY = Gauge "process_resident_memory_bytes" [] "Resident memory of the process";
     STARTED = Gauge "process_start_time_seconds" [] "When the process started, seconds since 1970";
 }
@@ -307,6 +311,10 @@ impl Metrics {
         for (component, found) in &report.components {
             writeln!(out, "{}{{component=\"{component}\"}} {}", READY.name, u8::from(found.ok))?;
         }
+        writeln!(out, "# HELP {} {}.\n# TYPE {0} gauge", MODE.name, MODE.help)?;
+        for mode in ["enforce", "observe"] {
+            writeln!(out, "{}{{mode=\"{mode}\"}} {}", MODE.name, u8::from(report.mode == mode))?;
+        }
         out.push_str("# EOF\n");
         Ok(out)
     }
@@ -357,6 +365,7 @@ impl Collector for Looked {
         counter(to, HANDSHAKES, number(server.handshakes_failed))?;
         counter(to, ABANDONED, number(server.abandoned))?;
         counter(to, CUT, number(server.cut))?;
+        counter(to, DISPLACED, number(server.displaced))?;
         let mut requests =
             to.encode_descriptor(REQUESTS.name, REQUESTS.help, None, MetricType::Counter)?;
         for (protocol, count) in

@@ -52,6 +52,8 @@ pub struct OpsDeps {
     pub http: HttpClient,
     /// FHIR base of the upstream.
     pub upstream: String,
+    /// Whether refusals block.
+    pub enforcement: ward_gateway::EnforcementDial,
     /// What the partners' listener counts.
     pub server: Arc<ServerStats>,
     /// News.

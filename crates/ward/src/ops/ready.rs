@@ -47,6 +47,8 @@ impl Component {
 pub struct Report {
     /// Whether Ward can serve.
     pub ready: bool,
+    /// `observe` while anything may pass that a rule refuses, else `enforce`.
+    pub mode: &'static str,
     /// Its parts: `log`, `store`, `upstream`, `lists`, and `serving` (no once it is told to stop).
     pub components: BTreeMap<&'static str, Component>,
 }
@@ -70,6 +72,7 @@ pub(super) struct Readiness {
     lists: Arc<RevocationLists>,
     http: HttpClient,
     upstream: String,
+    enforcement: ward_gateway::EnforcementDial,
     clock: Arc<dyn Clock>,
     limits: Arc<Limits>,
     draining: Arc<AtomicBool>,
@@ -85,6 +88,7 @@ impl Readiness {
             lists: deps.lists.clone(),
             http: deps.http.clone(),
             upstream: deps.upstream.clone(),
+            enforcement: deps.enforcement.clone(),
             clock: deps.system.clock.clone(),
             limits: deps.system.limits.clone(),
             draining,
@@ -96,7 +100,8 @@ impl Readiness {
         let (store, upstream) = self.probed().await;
         let parts = [self.log(), store, upstream, self.lists(), self.serving()];
         let components: BTreeMap<_, _> = COMPONENTS.into_iter().zip(parts).collect();
-        Report { ready: components.values().all(|part| part.ok), components }
+        let mode = if self.enforcement.now().is_observing() { "observe" } else { "enforce" };
+        Report { ready: components.values().all(|part| part.ok), mode, components }
     }
 
     fn log(&self) -> Component {

@@ -15,11 +15,12 @@ use tokio_rustls::TlsConnector;
 use ward::house::{House, HouseConfig, Outward, System, open_or_make_vault, system};
 use ward::paths::Paths;
 use ward_admin::{Command, Operator, Role};
-use ward_core::{ClientUri, Limits, OrganizationUri, PatientId, Purpose, TenantId};
+use ward_core::{ClientUri, Clock, Limits, OrganizationUri, PatientId, Purpose, TenantId};
 use ward_fhir::ScopeSet;
 use ward_issuer::ServedCommunity;
 use ward_net::client::Egress;
 use ward_net::tls::{TlsReload, TlsVersions, server_config};
+use ward_policy::Enforcement;
 use ward_store::RosterRow;
 use ward_watch::{Ceiling, Ceilings};
 
@@ -98,6 +99,15 @@ impl Answer {
 
 impl World {
     pub async fn raise(setup: Setup) -> Self {
+        Self::raise_with(setup, system().clock, |_| {}).await
+    }
+
+    /// With a clock of its own, and something done to the data directory before Ward sees it.
+    pub async fn raise_with(
+        setup: Setup,
+        clock: Arc<dyn Clock>,
+        prepare: impl FnOnce(&Paths),
+    ) -> Self {
         let mut pki = Pki::start().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -108,7 +118,8 @@ impl World {
         let (tls_root, tls_chain, tls_key) = crate::pki::tls();
         let dir = TempDir::new("world");
         let paths = Paths::new(&dir.0);
-        let system = System { limits: Arc::new(setup.limits), ..system() };
+        prepare(&paths);
+        let system = System { clock, limits: Arc::new(setup.limits), ..system() };
         let vault = open_or_make_vault(&paths.vault(), &paths.key_file(), &system).unwrap();
         let authority =
             |url: &str| url.split_once("://").unwrap().1.split('/').next().unwrap().to_owned();
@@ -132,6 +143,7 @@ impl World {
             }),
             outward: Outward::plain(Egress::allowing([authority(&upstream), lists.clone()])),
             tls: tls.clone(),
+            enforcement: Enforcement::full(),
         }
         });
         let house = House::open(&paths, vault, configured(), listener, &system).await.unwrap();

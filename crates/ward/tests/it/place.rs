@@ -58,8 +58,15 @@ pub struct Place {
 }
 
 impl Place {
-    /// `ward init` for this upstream.
+    /// `ward init` for this upstream, enforcing from the start.
     pub fn init(upstream: &str) -> Self {
+        let place = Self::observing(upstream);
+        place.edit(|text| replaced(&text, "mode = \"observe\"", "mode = \"enforce\""));
+        place
+    }
+
+    /// `ward init` for this upstream, as it is: Ward begins with observing.
+    pub fn observing(upstream: &str) -> Self {
         let dir = TempDir::new("serve");
         let port = free_port();
         let origin = format!("https://localhost:{port}");
