@@ -25,6 +25,7 @@ fn owners_of(text: &str) -> Vec<String> {
     view.owners.iter().map(ToString::to_string).collect()
 }
 
+/// D4, B7: escapes in names and values are undone before anything is compared.
 #[test]
 fn d4_every_spelling_of_a_reference_counts() {
     for reference in [
@@ -121,6 +122,7 @@ fn c9_contained_resources_add_labels_and_patients() {
     assert_eq!(view.owners.len(), 1);
 }
 
+/// B6, B7, B8, and what is no FHIR.
 #[test]
 fn what_cannot_be_judged_is_an_error() {
     use ViewError::{Json, Reference, Shape, Type};

@@ -22,6 +22,7 @@ mod check_command;
 mod client_command;
 mod command_line;
 mod durability;
+mod fault_table;
 mod faults;
 mod floors;
 mod harness;
