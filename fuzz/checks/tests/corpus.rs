@@ -44,6 +44,18 @@ fn mutated(seed: &[u8], other: &[u8], rng: &SeededRng) -> Vec<u8> {
     out
 }
 
+/// A target that only one of the two knew would never run, or never in the checks.
+#[test]
+fn the_fuzzer_and_this_test_know_the_same_targets() {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz_targets");
+    let stem = |entry: fs::DirEntry| entry.path().file_stem().unwrap().to_str().unwrap().to_owned();
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| stem(entry.unwrap())).collect();
+    files.sort();
+    let mut names: Vec<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    names.sort();
+    assert_eq!(files, names);
+}
+
 #[test]
 fn every_check_holds_for_the_corpus_and_around_it() {
     for (name, check) in TARGETS {
