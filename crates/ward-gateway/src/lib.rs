@@ -104,6 +104,7 @@ pub struct Gateway {
     limits: Arc<Limits>,
     parked: cursor::Parked,
     unreadable: Quiet,
+    unrecorded: Quiet,
     dial: EnforcementDial,
     pages: observe::Pages,
 }
@@ -141,6 +142,7 @@ impl Gateway {
             limits: deps.limits,
             parked: cursor::Parked::default(),
             unreadable: Quiet::default(),
+            unrecorded: Quiet::default(),
             dial: EnforcementDial::default(),
             pages: observe::Pages::default(),
         })
@@ -179,7 +181,7 @@ impl Gateway {
             }
             Ok(Answer::Ours(response)) => response,
             Err(fault) => {
-                Self::explain(&fault, correlation);
+                self.explain(&fault, correlation);
                 fault.answer()
             }
         };
@@ -298,8 +300,13 @@ impl Gateway {
     }
 
     /// Tells the operator, without any PHI (rule 11).
-    fn explain(fault: &Fault, correlation: CorrelationId) {
-        if fault.status().is_server_error() && !matches!(fault, Fault::Upgrade) {
+    fn explain(&self, fault: &Fault, correlation: CorrelationId) {
+        if matches!(fault, Fault::Log) {
+            // The log itself says it once; a line a request would fill what is left of the disk.
+            if let Some(others) = self.unrecorded.speak(self.clock.now()) {
+                tracing::error!(%correlation, others, "nothing is released while the log cannot be written");
+            }
+        } else if fault.status().is_server_error() && !matches!(fault, Fault::Upgrade) {
             tracing::error!(%correlation, %fault, "a request could not be answered");
         } else if fault.rule().is_none() {
             tracing::debug!(%correlation, status = fault.status().as_u16(), "refused before a principal was known");

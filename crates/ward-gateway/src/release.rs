@@ -38,7 +38,7 @@ struct Portion {
 /// Records an event that carries no data: a refusal.
 pub(crate) async fn note(sink: &dyn EventSink, event: Event) -> Result<(), Fault> {
     sink.record(vec![event]).await.map(drop).map_err(|error| {
-        tracing::error!(%error, "the log cannot be written; nothing is released");
+        tracing::debug!(%error, "the log cannot be written; nothing is released");
         Fault::Log
     })
 }
