@@ -37,7 +37,7 @@ use ward_policy::{Plan, Presented, Principal, Resolve, ResolveError, notice, pla
 use ward_store::Rosters;
 
 pub use fault::Fault;
-pub use observe::{EnforcementDial, rules};
+pub use observe::{EnforcementDial, SHAPE, WOULD_STATUS, WOULD_WITHHOLD, rules};
 
 use facts::{FactSource, Known};
 use forward::Upstream;

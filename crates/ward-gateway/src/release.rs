@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use ward_core::{Event, EventSink, Limits, Outcome, Released, Transfer, Window, WindowStep};
+use ward_core::{Clock, Event, EventSink, Limits, Outcome, Released, Transfer, Window, WindowStep};
 use ward_net::http::{Body, BodySender, channel_body, empty, full};
 
 use crate::Fault;
@@ -47,12 +47,15 @@ pub(crate) async fn note(sink: &dyn EventSink, event: Event) -> Result<(), Fault
 /// answer is one event, since none of its content leaves.
 pub(crate) async fn release(
     sink: &Arc<dyn EventSink>,
+    clock: &Arc<dyn Clock>,
     limits: &Limits,
     event: Event,
     draft: Draft,
     without_body: bool,
 ) -> Result<Response<Body>, Fault> {
     let mut portions = portions(draft, limits);
+    let mut event = event;
+    event.at = clock.now();
     if without_body {
         let released = portions.into_iter().flat_map(|portion| portion.released).collect();
         let whole = Portion { bytes: Vec::new(), released };
@@ -67,7 +70,8 @@ pub(crate) async fn release(
     }
     note(&**sink, covering(&event, &Portion::default(), 0, WindowStep::Open, 0)).await?;
     let (sender, body) = channel_body();
-    let task = Running { sink: Arc::clone(sink), event, bytes: 0, seq: 1 };
+    let (sink, clock) = (Arc::clone(sink), Arc::clone(clock));
+    let task = Running { sink, clock, event, bytes: 0, seq: 1 };
     tokio::spawn(task.run(sender, portions));
     Ok(Response::new(body))
 }
@@ -75,6 +79,7 @@ pub(crate) async fn release(
 /// A longer answer on its way.
 struct Running {
     sink: Arc<dyn EventSink>,
+    clock: Arc<dyn Clock>,
     event: Event,
     bytes: u64,
     seq: u32,
@@ -83,6 +88,8 @@ struct Running {
 impl Running {
     async fn run(mut self, sender: BodySender, portions: Vec<Portion>) {
         let complete = self.send(&sender, portions).await;
+        // Each of its events has the time at which it was written.
+        self.event.at = self.clock.now();
         let step = if complete { WindowStep::Complete } else { WindowStep::Aborted };
         let mut close = covering(&self.event, &Portion::default(), self.bytes, step, self.seq);
         if !complete {
@@ -102,6 +109,7 @@ impl Running {
     async fn send(&mut self, sender: &BodySender, portions: Vec<Portion>) -> bool {
         for portion in portions {
             let length = portion.bytes.len() as u64;
+            self.event.at = self.clock.now();
             let items = covering(&self.event, &portion, length, WindowStep::Items, self.seq);
             if note(&*self.sink, items).await.is_err() {
                 return false;

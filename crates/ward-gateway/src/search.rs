@@ -81,7 +81,7 @@ impl Gateway {
             // For detection: who keeps asking for what he may not see.
             event = event.with(WITHHELD, page.withheld.to_string());
         }
-        release(&self.sink, &self.limits, event, draft, exchange.without_body).await
+        release(&self.sink, &self.clock, &self.limits, event, draft, exchange.without_body).await
     }
 
     pub(crate) fn want(&self, search: &Search) -> Want {

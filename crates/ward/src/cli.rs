@@ -31,6 +31,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Log(Log),
     #[command(subcommand)]
+    Report(crate::cli_report::Report),
+    #[command(subcommand)]
     Client(crate::cli_client::Client),
     Backup(crate::backup::command::Backup),
     Restore(crate::backup::command::Restore),

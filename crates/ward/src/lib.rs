@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod cli_admin;
 mod cli_client;
+mod cli_report;
 mod cli_sandbox;
 mod cli_serve;
 mod client_command;
@@ -20,6 +21,7 @@ mod log_command;
 pub mod ops;
 pub mod paths;
 mod private;
+mod report_command;
 mod sandbox_command;
 pub mod serve;
 mod ui;
@@ -33,6 +35,9 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Cli, Command};
 use crate::config::{Diagnostics, Format};
 use crate::ui::Ui;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// `SIGXFSZ` on Linux: a file grew beyond its limit.
 const SIGXFSZ: i32 = 25;
@@ -95,6 +100,7 @@ pub fn main() -> ExitCode {
             Command::Serve(serve) => serve::run(&serve).await,
             Command::Client(command) => Ok(client_command::run(&command).await),
             Command::Sandbox(command) => sandbox_command::run(Ui::new(false), &command).await,
+            Command::Report(command) => report_command::run(&command).await,
             Command::Log(command) => log_command::run(Ui::new(false), &command).await,
         }
     });

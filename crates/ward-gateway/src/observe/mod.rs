@@ -366,11 +366,11 @@ fn page_key(head: &Parts) -> &str {
 }
 
 /// The particular of an event that says what a request looked like, without values.
-pub(crate) const SHAPE: &str = "shape";
+pub const SHAPE: &str = "shape";
 /// The particular that says which status enforcement would have given.
-pub(crate) const WOULD_STATUS: &str = "would_status";
+pub const WOULD_STATUS: &str = "would_status";
 /// The particular that says which records enforcement would have held back: `RULE=COUNT,…`.
-pub(crate) const WOULD_WITHHOLD: &str = "would_withhold";
+pub const WOULD_WITHHOLD: &str = "would_withhold";
 
 /// Takes out of an event what was said in the first event of its answer.
 pub(crate) fn said_once(event: &mut Event) {

@@ -26,6 +26,8 @@ use ward_core::{Limits, Purpose, TenantId};
 use ward_policy::{Enforcement, Stance};
 
 pub use schema::schema_text;
+#[cfg(test)]
+pub(crate) use meaning::rules;
 pub use values::{Span, show_span};
 
 /// Largest configuration file, bytes.
@@ -485,6 +487,11 @@ impl Config {
             }
         }
     }
+}
+
+/// Reads a span of time from the command line.
+pub(crate) fn parse_since(text: &str) -> Result<std::time::Duration, String> {
+    values::parse_span(text).ok_or_else(|| "write a number and its unit, as 30m, 24h or 7d".to_owned())
 }
 
 fn one_line(text: &str) -> String {
