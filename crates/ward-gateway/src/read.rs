@@ -56,15 +56,8 @@ impl Gateway {
                 let record = Record { bytes: bytes.to_vec(), released: released(&view) };
                 let draft = Draft { head: Vec::new(), records: vec![record], tail: Vec::new() };
                 let event = self.event(exchange, "released");
-                release(
-                    &self.sink,
-                    &self.clock,
-                    &self.limits,
-                    event,
-                    draft,
-                    exchange.without_body,
-                )
-                .await
+                release(&self.sink, &self.clock, &self.limits, event, draft, exchange.without_body)
+                    .await
             }
             (Judged::Dropped(rule), _) => {
                 self.note_refusal(exchange, rule, 404).await?;

@@ -113,7 +113,7 @@ impl Gateway {
                     Some(text) => cut(&text, examined.records),
                     None => Draft { head: bytes.to_vec(), records: Vec::new(), tail: Vec::new() },
                 };
-                release(&self.sink, limits, event, draft, without_body).await?
+                release(&self.sink, &self.clock, limits, event, draft, without_body).await?
             }
         };
         *response.status_mut() = head.status;
@@ -306,7 +306,8 @@ fn settle(
     let instance =
         matches!(interaction, Some(Interaction::Read { .. } | Interaction::Vread { .. }));
     let most = examined.withheld.iter().max_by_key(|(_, count)| **count).map(|(rule, _)| *rule);
-    let drops = matches!(interaction, Some(Interaction::Search(search)) if !search.dropped.is_empty());
+    let drops =
+        matches!(interaction, Some(Interaction::Search(search)) if !search.dropped.is_empty());
     let would = match decided {
         Decided::Refuse(fault) => fault.observable(),
         Decided::Capabilities => None,
@@ -494,4 +495,3 @@ struct Mode<'a> {
     #[serde(borrow)]
     mode: Option<Cow<'a, str>>,
 }
-
