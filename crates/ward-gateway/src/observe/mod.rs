@@ -31,9 +31,9 @@ use crate::fault::Refused;
 use crate::intake::{self, Understood};
 use crate::{Answer, Fault, Gateway};
 
-pub(crate) use pages::Pages;
 use answer::Passing;
 use outgoing::{Credentials, Held, Outgoing, hold};
+pub(crate) use pages::Pages;
 use shape::{Shape, is_safe, shape};
 
 /// What every token of Ward's begins with; what holds it does not go to the upstream.
@@ -183,7 +183,9 @@ impl Gateway {
         if let Held::Longer { declared: Some(length), .. } = &held
             && *length > limits.observe_body_bytes as u64
         {
-            return Err(Fault::Body(ward_net::http::BodyError::TooLarge(limits.observe_body_bytes)));
+            return Err(Fault::Body(ward_net::http::BodyError::TooLarge(
+                limits.observe_body_bytes,
+            )));
         }
         let lent = matches!(who, Who::Known(_)) && is_safe(&head.method, &shape);
         let credentials = match &who {
@@ -233,10 +235,7 @@ impl Gateway {
     }
 
     /// Who asks, and why they would not be let in.
-    async fn who(
-        &self,
-        presented: &Presented<'_>,
-    ) -> Result<(Who, Option<ResolveError>), Fault> {
+    async fn who(&self, presented: &Presented<'_>) -> Result<(Who, Option<ResolveError>), Fault> {
         let error = match self.resolve.resolve(presented).await {
             Ok(principal) if principal.tenant == self.tenant => {
                 return Ok((Who::Known(Box::new(principal)), None));
@@ -278,8 +277,12 @@ impl Gateway {
     /// The search whose page is asked for, as far as the rules look at it.
     fn first_page(&self, rtype: ward_fhir::ResourceType) -> Result<FhirRequest, Fault> {
         let path = format!("/{rtype}");
-        let raw =
-            RawRequest { base: &self.base.url, method: "GET", path: &path, ..RawRequest::default() };
+        let raw = RawRequest {
+            base: &self.base.url,
+            method: "GET",
+            path: &path,
+            ..RawRequest::default()
+        };
         Ok(FhirRequest::parse(FhirVersion::R4, &raw, &self.limits)?)
     }
 
@@ -392,8 +395,8 @@ pub fn rules() -> Vec<&'static str> {
 /// Of the request grammar (`ward-fhir`); a test holds it to the sources.
 const GRAMMAR_RULES: &[&str] = &[
     "A5", "A6", "A7", "A14", "A16", "A17", "A23", "B1", "B3", "B8", "B10", "C6", "C7", "D4", "D7",
-    "D8", "D10", "D11", "D13", "D15", "D16", "D17", "D18", "D19", "D20", "D22", "D24", "D25", "D27",
-    "D29", "D30", "D31", "D33", "D34", "E4", "F1", "F2", "G3", "G18", "H1", "LIMIT",
+    "D8", "D10", "D11", "D13", "D15", "D16", "D17", "D18", "D19", "D20", "D22", "D24", "D25",
+    "D27", "D29", "D30", "D31", "D33", "D34", "E4", "F1", "F2", "G3", "G18", "H1", "LIMIT",
 ];
 /// Of the lock on the way in (`ward-policy`).
 const POLICY_RULES: &[&str] = &["RSV-02", "TYPE", "C17", "ROSTER", "D7", "D10"];

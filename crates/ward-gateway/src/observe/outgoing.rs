@@ -40,11 +40,7 @@ pub(crate) enum Held<B> {
 }
 
 /// Reads a body until it ends or is longer than `limit`, within `timeout`.
-pub(crate) async fn hold<B>(
-    body: B,
-    limit: usize,
-    timeout: Duration,
-) -> Result<Held<B>, BodyError>
+pub(crate) async fn hold<B>(body: B, limit: usize, timeout: Duration) -> Result<Held<B>, BodyError>
 where
     B: hyper::body::Body<Data = Bytes>,
 {
@@ -173,7 +169,8 @@ impl Outgoing {
         let named: Vec<HeaderName> = headers
             .iter()
             .filter(|(name, value)| {
-                let secret = holds_own_token(value) || (**name == AUTHORIZATION && credentials != Credentials::Theirs);
+                let secret = holds_own_token(value)
+                    || (**name == AUTHORIZATION && credentials != Credentials::Theirs);
                 secret || (credentials == Credentials::Ours && !WITH_OURS.contains(name))
             })
             .map(|(name, _)| name.clone())

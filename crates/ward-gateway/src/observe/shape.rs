@@ -122,12 +122,7 @@ const PLACES: &[&str] = &["_history", "_search", "metadata", "*"];
 const WELL_KNOWN: &[&str] = &["smart-configuration", "udap", "openid-configuration"];
 
 /// The shape of a request; `path` is below the base, `form` is a body of form fields.
-pub(crate) fn shape(
-    method: &Method,
-    path: &str,
-    query: Option<&str>,
-    form: Option<&str>,
-) -> Shape {
+pub(crate) fn shape(method: &Method, path: &str, query: Option<&str>, form: Option<&str>) -> Shape {
     let words: Vec<String> = path
         .split('/')
         .filter(|word| !word.is_empty())
@@ -290,7 +285,9 @@ mod tests {
             (
                 "GET",
                 "/Observation",
-                Some("patient.name=Smith&subject:Patient.birthdate=1980&john-smith=1&code:text=x&code:zz=1"),
+                Some(
+                    "patient.name=Smith&subject:Patient.birthdate=1980&john-smith=1&code:text=x&code:zz=1",
+                ),
                 None,
                 "search-type",
                 "GET Observation ?code:text&code:…&patient.…&subject:…&{?}",
@@ -308,9 +305,30 @@ mod tests {
             ("DELETE", "/Patient/smith", None, None, "delete", "DELETE Patient/{id}"),
             ("GET", "/John/Smith", None, None, "other", "GET {?}/{id}"),
             ("PURGE", "/Patient/1", None, None, "other", "OTHER Patient/{id}"),
-            ("GET", "/Patient/1/Observation", None, None, "search-compartment", "GET Patient/{id}/Observation"),
-            ("GET", "/.well-known/smart-configuration", None, None, "other", "GET .well-known/smart-configuration"),
-            ("GET", "", Some("_getpages=8f00&_getpagesoffset=20"), None, "search-system", "GET / ?_getpages&_getpagesoffset"),
+            (
+                "GET",
+                "/Patient/1/Observation",
+                None,
+                None,
+                "search-compartment",
+                "GET Patient/{id}/Observation",
+            ),
+            (
+                "GET",
+                "/.well-known/smart-configuration",
+                None,
+                None,
+                "other",
+                "GET .well-known/smart-configuration",
+            ),
+            (
+                "GET",
+                "",
+                Some("_getpages=8f00&_getpagesoffset=20"),
+                None,
+                "search-system",
+                "GET / ?_getpages&_getpagesoffset",
+            ),
             ("GET", "/a/b/c/d/e/f/g", None, None, "other", "GET {?}/{id}/{id}/{id}/{id}/…"),
         ] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
@@ -337,7 +355,11 @@ mod tests {
             ("GET", "/admin/reset", false),
         ] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            assert_eq!(is_safe(&method, &shape(&method, path, None, None)), safe, "{method} {path}");
+            assert_eq!(
+                is_safe(&method, &shape(&method, path, None, None)),
+                safe,
+                "{method} {path}"
+            );
         }
     }
 }
