@@ -219,7 +219,7 @@ impl RevocationLists {
             }
         }
         let lists: Vec<_> = lists.into_iter().flatten().collect();
-        let chain = first_unrevoked(chains, community, &lists, now, grace)?;
+        let chain = first_unrevoked(chains, community, &lists, &[], now, grace)?;
         if self.was_revoked(&chain) { Err(PathError::Revoked) } else { Ok(chain) }
     }
 

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use der::asn1::{AnyRef, UintRef};
+use der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use der::{Decode as _, Encode as _, Reader as _, SliceReader};
 use rustls_pki_types::alg_id;
 use ward_core::{Thumbprint, Timestamp, crypto};
@@ -134,6 +134,11 @@ impl Certificate {
         &self.0.extensions.ca_issuer_urls
     }
 
+    /// Where its issuer, or a responder for it, answers OCSP: `http` and `https` URLs (at most 8; PKI-05).
+    pub fn ocsp_urls(&self) -> &[String] {
+        &self.0.extensions.ocsp_urls
+    }
+
     /// First second of its validity.
     pub fn not_before(&self) -> Timestamp {
         self.0.not_before
@@ -239,6 +244,16 @@ impl Certificate {
     /// Whether webpki would refuse it for something that is processed here instead.
     pub(crate) fn is_beyond_webpki(&self) -> bool {
         self.0.extensions.beyond_webpki
+    }
+
+    /// Whether it names an extended key usage; anyExtendedKeyUsage does not do for it.
+    pub(crate) fn has_extended_key_usage(&self, usage: ObjectIdentifier) -> bool {
+        self.0.extensions.extended_key_usage.as_ref().is_some_and(|named| named.contains(&usage))
+    }
+
+    /// Whether its revocation is not to be asked for: a responder's (RFC 6960 §4.2.2.2.1).
+    pub(crate) fn is_exempt_from_ocsp(&self) -> bool {
+        self.0.extensions.ocsp_no_check
     }
 
     /// What it says of policies.

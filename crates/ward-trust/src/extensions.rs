@@ -25,6 +25,8 @@ const INHIBIT_ANY_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.2
 const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
 const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
 const AUTHORITY_INFO_ACCESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1");
+const OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
+const OCSP_NO_CHECK: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.5");
 const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
 /// URLs of one kind that are read from one certificate; further ones are ignored.
 const MAX_URLS: usize = 8;
@@ -41,6 +43,9 @@ pub(crate) struct Extensions {
     pub(crate) path_length: Option<u8>,
     pub(crate) crl_urls: Vec<String>,
     pub(crate) ca_issuer_urls: Vec<String>,
+    pub(crate) ocsp_urls: Vec<String>,
+    /// id-pkix-ocsp-nocheck (RFC 6960 §4.2.2.2.1).
+    pub(crate) ocsp_no_check: bool,
     /// certificatePolicies, dotted.
     pub(crate) policy_oids: Vec<String>,
     pub(crate) policies: Policies,
@@ -98,14 +103,13 @@ impl Extensions {
                     known(found.extended_key_usage.as_ref().filter(|usage| !usage.is_empty()))
                 }),
                 AUTHORITY_INFO_ACCESS => AuthorityInfoAccessSyntax::from_der(value).map(|access| {
-                    found.ca_issuer_urls = access
-                        .0
-                        .iter()
-                        .filter(|one| one.access_method == CA_ISSUERS)
-                        .filter_map(|one| fetchable(&one.access_location))
-                        .take(MAX_URLS)
-                        .collect();
+                    found.ca_issuer_urls = places(&access, CA_ISSUERS);
+                    found.ocsp_urls = places(&access, OCSP);
                 }),
+                OCSP_NO_CHECK => {
+                    found.ocsp_no_check = true;
+                    Ok(())
+                }
                 _ => {
                     found.unknown_critical |= extension.critical;
                     Ok(())
@@ -172,6 +176,11 @@ fn crl_urls(points: &CrlDistributionPoints) -> Vec<String> {
         .filter_map(fetchable)
         .take(MAX_URLS)
         .collect()
+}
+
+fn places(access: &AuthorityInfoAccessSyntax, method: ObjectIdentifier) -> Vec<String> {
+    let listed = access.0.iter().filter(|one| one.access_method == method);
+    listed.filter_map(|one| fetchable(&one.access_location)).take(MAX_URLS).collect()
 }
 
 /// A URL that may be fetched at all: `file:` and `ldap:` are not (X20).

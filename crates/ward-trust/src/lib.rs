@@ -22,6 +22,7 @@ mod identity;
 pub mod jose;
 pub mod metadata;
 mod names;
+pub mod ocsp;
 pub mod path;
 mod policies;
 mod request;
@@ -38,6 +39,7 @@ pub use discovery::{Discovered, Found, Unproven};
 pub use identity::SigningIdentity;
 pub use jose::{Alg, JoseError, Jws, Verified};
 pub use metadata::{Metadata, MetadataError, SignedMetadata};
+pub use ocsp::{CertificateStatus, OcspAnswer, OcspError, OcspResponse};
 pub use path::{
     Chain, PathError, candidate_paths, crl_urls_needed, first_unrevoked, validate, validate_within,
 };

@@ -17,8 +17,8 @@ use webpki::Error;
 use x509_cert::ext::pkix::KeyUsage;
 
 use crate::build::{self, Work};
-use crate::revocation::revocation;
-use crate::{Certificate, Community, Crl};
+use crate::revocation::{Known, revocation};
+use crate::{Certificate, Community, Crl, OcspResponse};
 
 /// A built path: every signature, date and constraint on it holds.
 #[derive(Debug, Clone)]
@@ -114,20 +114,20 @@ pub enum PathError {
     /// A certificate is revoked (X10, X12, X13, X47).
     #[error("a certificate is revoked")]
     Revoked,
-    /// A certificate names no revocation list, and none is at hand (X21).
-    #[error("a certificate names no revocation list")]
+    /// A certificate names neither a revocation list nor an OCSP responder, and no list is at hand (X21).
+    #[error("a certificate names no revocation list and no OCSP responder")]
     NoRevocationSource,
-    /// No list is at hand (X14).
+    /// No list and no OCSP answer is at hand (X14, X22).
     #[error("revocation information is unavailable")]
     RevocationUnknown,
-    /// The list at hand was signed by another key (X16).
-    #[error("the revocation list was not signed by the issuer")]
+    /// The list or OCSP answer at hand was signed by somebody else (X16, X22).
+    #[error("the revocation list or OCSP answer was not signed by the issuer")]
     RevocationSigner,
-    /// The list at hand is from the future (X17).
-    #[error("the revocation list is not yet valid")]
+    /// What is at hand is from the future (X17).
+    #[error("the revocation list or OCSP answer is not yet valid")]
     RevocationFuture,
-    /// The list at hand is past its `nextUpdate` (X15).
-    #[error("the revocation list is out of date")]
+    /// What is at hand is past its `nextUpdate` (X15, X22).
+    #[error("the revocation list or OCSP answer is out of date")]
     RevocationStale,
 }
 
@@ -277,22 +277,24 @@ pub fn validate_within(
     now: Timestamp,
     grace: Duration,
 ) -> Result<Chain, PathError> {
-    first_unrevoked(candidate_paths(leaf, extra, community, now)?, community, lists, now, grace)
+    let paths = candidate_paths(leaf, extra, community, now)?;
+    first_unrevoked(paths, community, lists, &[], now, grace)
 }
 
-/// The first of these paths, as [`candidate_paths`] gave them, that no list speaks against: the second
-/// half of [`validate_within`], for a caller that has fetched lists in between.
+/// The first of these paths, as [`candidate_paths`] gave them, that no list and no OCSP answer speaks against: the
+/// second half of [`validate_within`], for a caller that has fetched them in between.
 pub fn first_unrevoked(
     paths: Vec<Chain>,
     community: &Community,
     lists: &[Arc<Crl>],
+    replies: &[Arc<OcspResponse>],
     now: Timestamp,
     grace: Duration,
 ) -> Result<Chain, PathError> {
     let mut stale = None;
     let mut worst: Option<PathError> = None;
     for mut chain in paths {
-        match revocation(&chain, community, lists, now, grace) {
+        match revocation(&chain, community, Known { lists, replies }, now, grace) {
             Ok(false) => return Ok(chain),
             Ok(true) => {
                 chain.stale = true;

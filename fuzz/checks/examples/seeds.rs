@@ -9,11 +9,12 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer,
     KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SanType,
-    SerialNumber,
+    SerialNumber, SigningKey as _,
 };
 use serde_json::json;
-use ward_core::Secret;
-use ward_trust::{Alg, SigningIdentity};
+use ward_core::{Secret, Timestamp};
+use ward_trust::ocsp::{Respond, respond};
+use ward_trust::{Alg, Certificate, CertificateStatus, OcspAnswer, SigningIdentity};
 
 fn keep(target: &str, name: &str, bytes: &[u8]) {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(target);
@@ -22,6 +23,7 @@ fn keep(target: &str, name: &str, bytes: &[u8]) {
 }
 
 fn main() {
+    heads();
     requests();
     bundles();
     trust();
@@ -51,6 +53,40 @@ fn main() {
         ("entry-doubled", &[3, 7, 0, 3, 0, 9, 1, 0, 3, 0]),
     ] {
         keep("tiles", name, seed);
+    }
+}
+
+fn heads() {
+    let host = "Host: gw.example\r\nAuthorization: Bearer x\r\n";
+    for (name, text) in [
+        ("get", format!("\x07GET /default/fhir/Patient/p1 HTTP/1.1\r\n{host}Accept: */*\r\n\r\n")),
+        (
+            "post",
+            format!(
+                "\x01\r\nPOST /default/oauth/token HTTP/1.1\r\n{host}Content-Length: 12\r\n\r\ngrant_type=x"
+            ),
+        ),
+        (
+            "chunked",
+            format!(
+                "\u{7f}POST /default/fhir/Patient/_search HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n3\r\na=b\r\n0\r\n\r\n"
+            ),
+        ),
+        (
+            "two-lengths",
+            format!("\x03POST / HTTP/1.1\r\n{host}Content-Length: 1\r\ncontent-length: 1\r\n\r\nx"),
+        ),
+        (
+            "both",
+            format!(
+                "\x10POST / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"
+            ),
+        ),
+        ("bare-lf", format!("\x02GET / HTTP/1.1\n{host}\n")),
+        ("folded", format!("\x05GET / HTTP/1.1\r\n{host}X-A: b\r\n c\r\n\r\n")),
+        ("two", format!("\x0cGET /a HTTP/1.1\r\n{host}\r\nGET /b HTTP/1.1\r\n{host}\r\n")),
+    ] {
+        keep("head", name, text.as_bytes());
     }
 }
 
@@ -106,6 +142,26 @@ fn bundles() {
     keep("bundle", "empty", br#"{"resourceType":"Bundle","type":"searchset"}"#);
 }
 
+/// What the root's own responder says of the leaf.
+fn ocsp_answer(root: &[u8], leaf: &[u8], key: &KeyPair) -> Vec<u8> {
+    let issuer = Certificate::from_der(root).unwrap();
+    let about = Respond {
+        serial: Certificate::from_der(leaf).unwrap().serial(),
+        issuer: &issuer,
+        answer: OcspAnswer {
+            status: CertificateStatus::Good,
+            this_update: Timestamp::from_seconds(1_800_000_000),
+            next_update: Timestamp::from_seconds(1_800_003_600),
+        },
+        responder: &issuer,
+        certificates: &[&issuer],
+        nonce: Some(b"nonce"),
+    };
+    // SEQUENCE { ecdsa-with-SHA256 }
+    let algorithm = [0x30, 10, 0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2].to_vec();
+    respond(&about, |tbs| Ok((algorithm, key.sign(tbs).unwrap()))).unwrap()
+}
+
 fn trust() {
     let root_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let mut root = CertificateParams::default();
@@ -136,6 +192,7 @@ fn trust() {
     keep("der", "root", root_certificate.der());
     keep("der", "leaf", leaf.der());
     keep("der", "list", list.signed_by(&issuer).unwrap().der());
+    keep("der", "ocsp-answer", &ocsp_answer(root_certificate.der(), leaf.der(), issuer.key()));
 
     let chain = vec![leaf.der().to_vec(), root_certificate.der().to_vec()];
     let identity = SigningIdentity::from_pkcs8(&chain, &Secret::new(key.serialize_der())).unwrap();

@@ -1,17 +1,21 @@
-//! Certificates and revocation lists as they come in `x5c` and from distribution points (X19, R18, R20).
+//! Certificates, revocation lists and OCSP answers as they come in `x5c` and from the places that certificates name
+//! (X19, X22, X25, R18, R20).
 //!
-//! Input: DER, read as both.
+//! Input: DER, read as all of them.
 
-use ward_trust::{Certificate, Crl};
+use ward_core::Timestamp;
+use ward_trust::{Certificate, Crl, OcspResponse};
 
 /// See the module.
 pub fn check(data: &[u8]) -> bool {
     let (certificate, list) = (Certificate::from_der(data), Crl::from_der(data));
-    let believed = certificate.is_ok() || list.is_ok();
+    let answer = OcspResponse::from_der(data);
+    let believed = certificate.is_ok() || list.is_ok() || answer.is_ok();
     if let Ok(certificate) = certificate {
         assert_eq!(certificate.der(), data, "it is believed as it came");
         let _ = (certificate.subject_key(), certificate.has_strong_key(), certificate.is_ca());
-        for uri in certificate.san_uris().iter().chain(certificate.crl_urls()) {
+        let places = certificate.crl_urls().iter().chain(certificate.ca_issuer_urls());
+        for uri in certificate.san_uris().iter().chain(places).chain(certificate.ocsp_urls()) {
             assert!(uri.is_ascii(), "an IA5String");
         }
         assert_eq!(
@@ -19,8 +23,19 @@ pub fn check(data: &[u8]) -> bool {
             Some(certificate.thumbprint())
         );
     }
+    if let (Ok(answer), Some(stranger)) = (answer, stranger()) {
+        let believed = answer.about(&stranger, &stranger, Timestamp::from_seconds(1_800_000_000));
+        assert!(believed.is_err(), "nobody signs for this certificate: its key is gone");
+    }
     if let Ok(list) = list {
         let _ = (list.this_update(), list.next_update(), list.is_revoked(&[1]), list.issuer_der());
     }
     believed
+}
+
+/// A certificate of the corpus, whose key nobody has kept.
+fn stranger() -> Option<Certificate> {
+    static STRANGER: std::sync::OnceLock<Option<Certificate>> = std::sync::OnceLock::new();
+    let read = || Certificate::from_der(include_bytes!("../../corpus/der/root")).ok();
+    STRANGER.get_or_init(read).clone()
 }

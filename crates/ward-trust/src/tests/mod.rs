@@ -6,6 +6,7 @@ mod chains;
 mod crl;
 mod jose;
 mod metadata;
+mod ocsp;
 mod path;
 mod pki;
 mod pool;
