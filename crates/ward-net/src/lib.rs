@@ -5,6 +5,7 @@
 //! URL ([`lists`]). Everything here is bounded by [`ward_core::Limits`] and nothing is installed
 //! globally: no process-wide TLS provider, no ambient client.
 
+mod built;
 pub mod client;
 pub mod head;
 mod heads;

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use ward_core::{Clock, Limits, Thumbprint, Timestamp};
-use ward_trust::{Certificate, Chain, Community, Crl, PathError, candidate_paths, first_unrevoked};
+use ward_trust::{Certificate, Chain, Community, Crl, PathError, first_unrevoked};
 
+use crate::built::Built;
 use crate::client::{FetchError, HttpClient};
 
 /// Why a list could not be had or was not kept.
@@ -88,6 +89,7 @@ pub struct RevocationLists {
     clock: Arc<dyn Clock>,
     limits: Arc<Limits>,
     entries: Mutex<BTreeMap<Key, Arc<Entry>>>,
+    pub(crate) built: Built,
     /// Certificates seen revoked: they never pass again, whatever a later list says (amendment PKI-04).
     revoked: Mutex<BTreeSet<Thumbprint>>,
 }
@@ -178,6 +180,7 @@ impl RevocationLists {
             clock,
             limits,
             entries: Mutex::default(),
+            built: Built::default(),
             revoked: Mutex::default(),
         })
     }
@@ -194,7 +197,7 @@ impl RevocationLists {
         grace: Duration,
     ) -> Result<Chain, PathError> {
         let now = self.clock.now();
-        let mut chains = candidate_paths(leaf, extra, community, now)?;
+        let mut chains = self.built.paths(leaf, extra, community, now)?;
         chains.retain(|chain| !self.was_revoked(chain));
         if chains.is_empty() {
             return Err(PathError::Revoked);

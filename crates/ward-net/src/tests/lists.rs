@@ -251,3 +251,49 @@ async fn a_planted_list_does_not_lock_members_out() {
     lab.clock.advance(Duration::from_secs(2));
     assert_eq!(lab.validate().await, Ok(()));
 }
+
+#[tokio::test]
+async fn a_remembered_path_ends_with_its_dates_its_list_and_its_community() {
+    let lab = Lab::new().await;
+    lab.publish(&[]);
+    for _ in 0..3 {
+        assert_eq!(lab.validate().await, Ok(()));
+        assert_eq!(lab.lists.built.len(), 1);
+    }
+    let under = async |community: &Community| {
+        lab.lists.validate(&lab.leaf, &[], community, Duration::ZERO).await.map(|_| ())
+    };
+    // The same community after a reload: what selects its members counts, not its name.
+    let prefixed =
+        |prefix: &str| Community { uri_prefixes: vec![prefix.to_owned()], ..lab.community.clone() };
+    assert_eq!(under(&prefixed("https://other.example/")).await, Err(PathError::ForeignUri));
+    assert_eq!(under(&prefixed("https://partner.example/")).await, Ok(()));
+    let issuing = vec![lab.leaf.thumbprint()];
+    let elsewhere = Community { issuing, ..lab.community.clone() };
+    assert_eq!(under(&elsewhere).await, Err(PathError::ForeignIssuer));
+    let policies = vec!["1.2.3".to_owned()];
+    let demanding = Community { policies, ..lab.community.clone() };
+    assert_eq!(under(&demanding).await, Err(PathError::Policy));
+    let closed = Community { anchors: Vec::new(), ..lab.community.clone() };
+    assert_eq!(under(&closed).await, Err(PathError::Untrusted));
+    assert_eq!(lab.lists.built.len(), 2, "only paths that were found take a place");
+    // Its dates: the leaf ends after 9000 hours, whatever was found before.
+    lab.clock.advance(Duration::from_hours(8999));
+    lab.publish(&[]);
+    assert_eq!(lab.validate().await, Ok(()));
+    lab.clock.advance(Duration::from_hours(2));
+    lab.publish(&[]);
+    assert_eq!(lab.validate().await, Err(PathError::Expired));
+    assert_eq!(lab.lists.built.len(), 1, "what no longer holds is forgotten");
+}
+
+#[tokio::test]
+async fn a_remembered_path_falls_with_a_new_list() {
+    let lab = Lab::new().await;
+    lab.publish(&[]);
+    assert_eq!(lab.validate().await, Ok(()));
+    lab.publish(&[77]);
+    assert!(lab.lists.refresh().await.is_complete());
+    assert_eq!(lab.validate().await, Err(PathError::Revoked));
+    assert_eq!(lab.lists.built.len(), 1, "the path still stands there and is of no use");
+}

@@ -1,0 +1,111 @@
+//! Paths that were built before. What [`candidate_paths`] finds depends on certificates, community and date alone, and
+//! costs three signatures: it is remembered for the same octets, and looked at anew as soon as any certificate of
+//! it is out of its dates.
+//!
+//! Revocation is no part of it: lists, and certificates that were seen revoked, are consulted on every request (PKI-17).
+//! Only paths that were found are kept, so that a stranger takes no place.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use ward_core::{CommunityUri, Thumbprint, Timestamp};
+use ward_trust::{Certificate, Chain, Community, PathError, candidate_paths};
+
+/// Leaves whose paths are remembered, of one request's size at most each.
+const MAX_KNOWN: usize = 128;
+
+/// Paths by what they were built from; the oldest goes first.
+#[derive(Default)]
+pub(crate) struct Built(Mutex<VecDeque<Known>>);
+
+struct Known {
+    leaf: Certificate,
+    extra: Vec<Certificate>,
+    community: Selecting,
+    chains: Vec<Chain>,
+}
+
+/// What of a community decides about paths; a reload may change it.
+struct Selecting {
+    uri: CommunityUri,
+    anchors: Vec<Certificate>,
+    intermediates: Vec<Certificate>,
+    issuing: Vec<Thumbprint>,
+    policies: Vec<String>,
+    uri_prefixes: Vec<String>,
+}
+
+impl Selecting {
+    fn of(community: &Community) -> Self {
+        Self {
+            uri: community.uri.clone(),
+            anchors: community.anchors.clone(),
+            intermediates: community.intermediates.clone(),
+            issuing: community.issuing.clone(),
+            policies: community.policies.clone(),
+            uri_prefixes: community.uri_prefixes.clone(),
+        }
+    }
+
+    fn is(&self, community: &Community) -> bool {
+        self.uri == community.uri
+            && self.anchors == community.anchors
+            && self.intermediates == community.intermediates
+            && self.issuing == community.issuing
+            && self.policies == community.policies
+            && self.uri_prefixes == community.uri_prefixes
+    }
+}
+
+impl Known {
+    fn is_of(&self, leaf: &Certificate, extra: &[Certificate], community: &Community) -> bool {
+        self.leaf == *leaf && self.extra == extra && self.community.is(community)
+    }
+
+    /// Every certificate of every path, anchors too, is within its dates.
+    fn is_in_force(&self, now: Timestamp) -> bool {
+        let certificates =
+            self.chains.iter().flat_map(|chain| chain.certificates.iter().chain([&chain.anchor]));
+        certificates.into_iter().all(|certificate| certificate.is_valid_at(now))
+    }
+}
+
+impl Built {
+    /// [`candidate_paths`], remembered.
+    pub(crate) fn paths(
+        &self,
+        leaf: &Certificate,
+        extra: &[Certificate],
+        community: &Community,
+        now: Timestamp,
+    ) -> Result<Vec<Chain>, PathError> {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = lock()
+            .iter()
+            .find(|known| known.is_of(leaf, extra, community))
+            .filter(|known| known.is_in_force(now))
+            .map(|known| known.chains.clone());
+        if let Some(chains) = found {
+            return Ok(chains);
+        }
+        let built = candidate_paths(leaf, extra, community, now);
+        let mut all = lock();
+        all.retain(|known| !known.is_of(leaf, extra, community));
+        let chains = built?;
+        if all.len() >= MAX_KNOWN {
+            all.pop_front();
+        }
+        all.push_back(Known {
+            leaf: leaf.clone(),
+            extra: extra.to_vec(),
+            community: Selecting::of(community),
+            chains: chains.clone(),
+        });
+        Ok(chains)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
