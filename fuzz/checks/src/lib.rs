@@ -7,6 +7,7 @@
 pub mod bundle;
 pub mod config;
 pub mod der;
+pub mod head;
 pub mod jwt;
 pub mod request;
 pub mod sealed;
@@ -19,7 +20,8 @@ use std::task::{Context, Poll, Waker};
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
+    ("head", head::check),
     ("request", request::check),
     ("jwt", jwt::check),
     ("der", der::check),
