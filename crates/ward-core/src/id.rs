@@ -100,6 +100,13 @@ macro_rules! word {
             }
         }
 
+        /// Ordered, compared and hashed as its text, so that sets are asked without making a new word.
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl TryFrom<String> for $name {
             type Error = IdError;
             fn try_from(text: String) -> Result<Self, IdError> {

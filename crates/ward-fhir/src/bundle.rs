@@ -4,10 +4,15 @@
 //! garbage, other types of Bundle, entries without a resource, and duplicate member names on every
 //! level it reads; the resources themselves are judged by [`crate::ResourceView`].
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess,
+    Visitor,
+};
 use serde_json::value::RawValue;
 use ward_core::Limits;
 
@@ -40,9 +45,9 @@ pub struct Searchset<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// `fullUrl`.
-    pub full_url: Option<String>,
+    pub full_url: Option<Cow<'a, str>>,
     /// `search.mode`: `match`, `include` or `outcome`.
-    pub mode: Option<String>,
+    pub mode: Option<Cow<'a, str>>,
     /// The JSON text of the resource, exactly as it came.
     pub resource: &'a str,
 }
@@ -54,87 +59,207 @@ impl<'a> Searchset<'a> {
             return Err(BundleError::TooLarge);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| BundleError::Malformed)?;
-        let bundle: Members<'a> = read(text)?;
-        if bundle.string("resourceType")?.as_deref() != Some("Bundle") {
+        let Object(bundle) =
+            serde_json::from_str::<Object<Bundle<'a>>>(text).map_err(|_| BundleError::Malformed)?;
+        if bundle.resource_type.as_deref() != Some("Bundle") {
             return Err(BundleError::Malformed);
         }
-        if bundle.string("type")?.as_deref() != Some("searchset") {
+        if bundle.kind.as_deref() != Some("searchset") {
             return Err(BundleError::NotSearchset);
         }
         let (mut next, mut self_link) = (None, None);
-        for link in bundle.list("link")? {
-            let url = link.string("url")?.ok_or(BundleError::Malformed)?;
-            let place = match link.string("relation")?.as_deref() {
-                Some("next") => &mut next,
-                Some("self") => &mut self_link,
-                Some(_) => continue,
-                None => return Err(BundleError::Malformed),
+        for Object(link) in bundle.links {
+            let (Some(relation), Some(url)) = (link.relation, link.url) else {
+                return Err(BundleError::Malformed);
             };
-            if place.replace(url).is_some() {
+            let place = match &*relation {
+                "next" => &mut next,
+                "self" => &mut self_link,
+                _ => continue,
+            };
+            if place.replace(url.into_owned()).is_some() {
                 return Err(BundleError::Malformed);
             }
         }
-        let entries = bundle.list("entry")?.iter().map(Entry::read).collect::<Result<_, _>>()?;
-        Ok(Self { entries, next, self_link })
+        Ok(Self { entries: bundle.entries.0, next, self_link })
     }
 }
 
-impl<'a> Entry<'a> {
-    fn read(members: &Members<'a>) -> Result<Self, BundleError> {
-        let resource = members.get("resource").ok_or(BundleError::Malformed)?;
-        if !resource.starts_with('{') {
-            return Err(BundleError::Malformed);
-        }
-        let mode = match members.get("search") {
-            Some(search) => read::<Members<'a>>(search)?.string("mode")?,
-            None => None,
-        };
-        Ok(Self { full_url: members.string("fullUrl")?, mode, resource })
-    }
+/// What is read of one kind of object; everything else in it is stepped over.
+trait Members<'de>: Default {
+    /// Names of the members that are read.
+    const NAMES: &'static [&'static str];
+    /// Reads the value of one of them.
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, from: &mut A) -> Result<(), A::Error>;
 }
 
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BundleError> {
-    serde_json::from_str(text).map_err(|_| BundleError::Malformed)
-}
+/// The members of one object; a name that stands twice, read or not, is an error.
+struct Object<T>(T);
 
-/// The members of one object, each a slice; a name that stands twice is an error.
-struct Members<'a>(BTreeMap<String, &'a RawValue>);
-
-impl<'a> Members<'a> {
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.get(name).map(|value| value.get())
-    }
-
-    fn string(&self, name: &str) -> Result<Option<String>, BundleError> {
-        self.get(name).map(read).transpose()
-    }
-
-    fn list(&self, name: &str) -> Result<Vec<Members<'a>>, BundleError> {
-        self.get(name).map_or_else(|| Ok(Vec::new()), read)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+impl<'de, T: Members<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = BTreeMap<String, &'de RawValue>;
+        from.deserialize_map(Reader(PhantomData::<T>)).map(Self)
+    }
+}
+
+struct Reader<T>(PhantomData<T>);
+
+impl<'de, T: Members<'de>> Visitor<'de> for Reader<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<T, A::Error> {
+        let mut members = T::default();
+        let (mut read, mut others) = (0_u32, BTreeSet::new());
+        while let Some(name) = from.next_key_seed(Name)? {
+            let bits = T::NAMES.iter().zip(0..);
+            let bit = bits.filter(|(known, _)| **known == name).map(|(_, at)| 1_u32 << at).next();
+            let fresh = match bit {
+                Some(bit) => read & bit == 0,
+                None => others.insert(name.clone()),
+            };
+            if !fresh {
+                return Err(A::Error::custom("duplicate"));
+            }
+            if let Some(bit) = bit {
+                read |= bit;
+                members.read(&name, &mut from)?;
+            } else {
+                from.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(members)
+    }
+}
+
+#[derive(Default)]
+struct Bundle<'a> {
+    resource_type: Option<Cow<'a, str>>,
+    kind: Option<Cow<'a, str>>,
+    links: Vec<Object<Link<'a>>>,
+    entries: Entries<'a>,
+}
+
+impl<'de: 'a, 'a> Members<'de> for Bundle<'a> {
+    const NAMES: &'static [&'static str] = &["entry", "link", "resourceType", "type"];
+
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, from: &mut A) -> Result<(), A::Error> {
+        match name {
+            "entry" => self.entries = from.next_value()?,
+            "link" => self.links = from.next_value()?,
+            "resourceType" => self.resource_type = Some(from.next_value_seed(Name)?),
+            _ => self.kind = Some(from.next_value_seed(Name)?),
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Link<'a> {
+    relation: Option<Cow<'a, str>>,
+    url: Option<Cow<'a, str>>,
+}
+
+impl<'de: 'a, 'a> Members<'de> for Link<'a> {
+    const NAMES: &'static [&'static str] = &["relation", "url"];
+
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, from: &mut A) -> Result<(), A::Error> {
+        let place = if name == "url" { &mut self.url } else { &mut self.relation };
+        *place = Some(from.next_value_seed(Name)?);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Entries<'a>(Vec<Entry<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct List<'a>(PhantomData<Entry<'a>>);
+        impl<'de: 'a, 'a> Visitor<'de> for List<'a> {
+            type Value = Entries<'a>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+                f.write_str("an array")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
-                let mut members = BTreeMap::new();
-                while let Some((name, value)) = from.next_entry::<String, &RawValue>()? {
-                    if members.insert(name, value).is_some() {
-                        return Err(A::Error::custom("duplicate"));
+            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(Object(raw)) = from.next_element::<Object<RawEntry<'a>>>()? {
+                    let resource = raw.resource.map(RawValue::get).unwrap_or_default();
+                    if !resource.starts_with('{') {
+                        return Err(A::Error::custom("no resource"));
                     }
+                    let mode = raw.search.mode;
+                    entries.push(Entry { full_url: raw.full_url, mode, resource });
                 }
-                Ok(members)
+                Ok(Entries(entries))
             }
         }
-        from.deserialize_map(Reader).map(Self)
+        from.deserialize_seq(List(PhantomData))
+    }
+}
+
+#[derive(Default)]
+struct RawEntry<'a> {
+    full_url: Option<Cow<'a, str>>,
+    resource: Option<&'a RawValue>,
+    search: Mode<'a>,
+}
+
+impl<'de: 'a, 'a> Members<'de> for RawEntry<'a> {
+    const NAMES: &'static [&'static str] = &["fullUrl", "resource", "search"];
+
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, from: &mut A) -> Result<(), A::Error> {
+        match name {
+            "fullUrl" => self.full_url = Some(from.next_value_seed(Name)?),
+            "resource" => self.resource = Some(from.next_value()?),
+            _ => Object(self.search) = from.next_value()?,
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Mode<'a> {
+    mode: Option<Cow<'a, str>>,
+}
+
+impl<'de: 'a, 'a> Members<'de> for Mode<'a> {
+    const NAMES: &'static [&'static str] = &["mode"];
+
+    fn read<A: MapAccess<'de>>(&mut self, _: &str, from: &mut A) -> Result<(), A::Error> {
+        self.mode = Some(from.next_value_seed(Name)?);
+        Ok(())
+    }
+}
+
+/// Reads a string, unescaped; a slice of the text wherever it can be.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Cow<'de, str>, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
     }
 }
 

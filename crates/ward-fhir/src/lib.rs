@@ -9,6 +9,8 @@ mod generated;
 
 pub mod bundle;
 pub mod id;
+#[cfg(test)]
+mod oracle;
 pub mod outcome;
 pub mod params;
 pub mod reference;

@@ -43,6 +43,35 @@ impl Reference {
     /// Reads a reference; absolute ones are local under one of the bases. Scheme and host are compared
     /// without case and default ports are left out (RFC 3986 §6.2.2.1, §6.2.3).
     pub fn parse(text: &str, bases: &[&str]) -> Self {
+        match Meaning::of(text, bases) {
+            Meaning::Local { rtype, id, version } => {
+                // Both are well-formed; were they not, nothing is guessed.
+                let version = version.map(FhirId::parse).transpose();
+                match (FhirId::parse(id), version) {
+                    (Ok(id), Ok(version)) => Self::Local { rtype, id, version },
+                    _ => Self::Unclear,
+                }
+            }
+            Meaning::Contained => Self::Contained,
+            Meaning::Urn => Self::Urn,
+            Meaning::Foreign { patient } => Self::Foreign { patient },
+            Meaning::Unclear => Self::Unclear,
+        }
+    }
+}
+
+/// A [`Reference`] as slices of its text: what [`Reference::parse`] and the membership function share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning<'a> {
+    Local { rtype: ResourceType, id: &'a str, version: Option<&'a str> },
+    Contained,
+    Urn,
+    Foreign { patient: bool },
+    Unclear,
+}
+
+impl<'a> Meaning<'a> {
+    pub(crate) fn of(text: &'a str, bases: &[&str]) -> Self {
         if text.starts_with('#') {
             return Self::Contained;
         }
@@ -62,21 +91,28 @@ impl Reference {
         Self::Foreign { patient: may_say_patient(text) }
     }
 
-    fn local(text: &str) -> Self {
+    fn local(text: &'a str) -> Self {
         let mut words = text.split('/');
         let target = words.next().and_then(ResourceType::from_name);
-        let id = words.next().and_then(|id| FhirId::parse(id).ok());
+        let id = words.next().filter(|id| FhirId::well_formed(id));
         let version = match (words.next(), words.next(), words.next()) {
             (None, None, None) => None,
-            (Some("_history"), Some(version), None) => match FhirId::parse(version) {
-                Ok(version) => Some(version),
-                Err(_) => return Self::Unclear,
-            },
+            (Some("_history"), Some(version), None) if FhirId::well_formed(version) => {
+                Some(version)
+            }
             _ => return Self::Unclear,
         };
         match (target, id) {
             (Some(rtype), Some(id)) => Self::Local { rtype, id, version },
             _ => Self::Unclear,
+        }
+    }
+
+    /// The id of the patient of ours that it points to.
+    pub(crate) fn patient(self) -> Option<&'a str> {
+        match self {
+            Self::Local { rtype, id, .. } if rtype.is_patient() => Some(id),
+            _ => None,
         }
     }
 }
@@ -90,39 +126,46 @@ pub(crate) fn is_surely_no_patient(text: &str) -> bool {
 
 /// Whether a text says `Patient`, in any case, or may hide it behind percent-encoding.
 fn may_say_patient(text: &str) -> bool {
-    text.contains('%') || text.to_ascii_lowercase().contains("patient")
+    let word = b"patient";
+    text.contains('%')
+        || text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
 }
 
 /// Characters that no reference has and that others may read as a slash, or leave out.
 fn is_strange(text: &str) -> bool {
-    text.chars().any(|letter| letter == '\\' || letter.is_whitespace() || letter.is_control())
+    // Nearly all are plain ASCII, and looked at octet by octet.
+    !text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'\\')
+        && text
+            .chars()
+            .any(|letter| letter == '\\' || letter.is_whitespace() || letter.is_control())
 }
 
+#[derive(Clone, Copy)]
 struct Url<'a> {
-    scheme: String,
-    authority: String,
+    scheme: &'a str,
+    /// Without the default port.
+    authority: &'a str,
     path: &'a str,
 }
 
 impl<'a> Url<'a> {
     fn split(text: &'a str) -> Option<Self> {
-        let (scheme, rest) = text.split_once("://")?;
+        let (scheme, rest) = text.split_once(':')?;
+        let rest = rest.strip_prefix("//")?;
         if !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')) {
             return None;
         }
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let scheme = scheme.to_ascii_lowercase();
-        let mut authority = authority.to_ascii_lowercase();
-        let default_port = if scheme == "http" { ":80" } else { ":443" };
-        if authority.ends_with(default_port) {
-            authority.truncate(authority.len().saturating_sub(default_port.len()));
-        }
+        let default_port = if scheme.eq_ignore_ascii_case("http") { ":80" } else { ":443" };
+        let authority = authority.strip_suffix(default_port).unwrap_or(authority);
         Some(Self { scheme, authority, path })
     }
 
     /// The rest of the path below `base`.
     fn below(&self, base: &Url<'_>) -> Option<&'a str> {
-        if self.scheme != base.scheme || self.authority != base.authority {
+        if !self.scheme.eq_ignore_ascii_case(base.scheme)
+            || !self.authority.eq_ignore_ascii_case(base.authority)
+        {
             return None;
         }
         self.path.strip_prefix(base.path)?.strip_prefix('/')

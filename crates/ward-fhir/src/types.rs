@@ -3,6 +3,7 @@
 //! Names are compared exactly: `patient` is no type (A6, SCP-04).
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use crate::generated::r4::TYPES;
 use crate::params::TypeRow;
@@ -57,10 +58,57 @@ impl ResourceType {
 
     /// The elements that make membership. For Patient there are none: its own id says whose it is, and
     /// `Patient.link`, which the definition nominates, never does (C12).
-    pub(crate) fn member_paths(self) -> &'static [&'static str] {
-        if self.is_patient() { &[] } else { self.row().map_or(&[], |row| row.member_paths) }
+    pub(crate) fn member_paths(self) -> &'static [MemberPath] {
+        static PATHS: LazyLock<Vec<Vec<MemberPath>>> = LazyLock::new(|| {
+            let of =
+                |row: &TypeRow| row.member_paths.iter().map(|path| MemberPath::of(path)).collect();
+            TYPES.iter().map(of).collect()
+        });
+        if self.is_patient() {
+            return &[];
+        }
+        PATHS.get(usize::from(self.0)).map_or(&[], Vec::as_slice)
     }
 }
+
+/// Where an element that makes membership stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MemberPath {
+    /// Names of members, outermost first.
+    pub(crate) steps: Vec<&'static str>,
+    /// Whether a record is *about* what stands there, and must say whom it is about; by the others people,
+    /// devices and organisations take part.
+    pub(crate) about: bool,
+}
+
+impl MemberPath {
+    fn of(path: &'static str) -> Self {
+        let steps: Vec<_> = path.split('.').collect();
+        let about = !steps.last().is_some_and(|last| TAKE_PART.contains(last));
+        Self { steps, about }
+    }
+}
+
+/// Last names of membership paths by which people, devices and organisations take part.
+const TAKE_PART: [&str; 17] = [
+    "actor",
+    "asserter",
+    "author",
+    "focus",
+    "member",
+    "participant",
+    "party",
+    "payor",
+    "performer",
+    "policyHolder",
+    "receiver",
+    "recipient",
+    "recorder",
+    "requester",
+    "sender",
+    "source",
+    "who",
+];
 
 impl fmt::Display for ResourceType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,7 +149,10 @@ mod tests {
         assert_eq!(sizes().sum::<usize>(), 102);
         let task = ResourceType::from_name("Task").unwrap();
         assert_eq!(membership_params(task), ["patient", "focus"]);
-        assert_eq!(task.member_paths(), ["focus", "for"]);
+        let part = |steps: &[&'static str], about| MemberPath { steps: steps.to_vec(), about };
+        assert_eq!(task.member_paths(), [part(&["focus"], false), part(&["for"], true)]);
+        let audit = ResourceType::from_name("AuditEvent").unwrap();
+        assert_eq!(audit.member_paths().first(), Some(&part(&["agent", "who"], false)));
     }
 
     #[test]

@@ -9,14 +9,13 @@
 //! mean a patient in a spelling that is not FHIR's; and records about somebody who cannot be known: a
 //! subject without a readable reference, a group, a contained Patient.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
-use ward_core::json::{self, JsonError};
+use ward_core::json::{Document, Item, Items, JsonError};
 use ward_core::{Limits, PatientId};
 
-use crate::reference::is_surely_no_patient;
-use crate::{FhirId, Reference, ReferenceBases, ResourceType};
+use crate::reference::{Meaning, is_surely_no_patient};
+use crate::{FhirId, ReferenceBases, ResourceType};
 
 /// Why a record cannot be judged; it is never released then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -105,26 +104,39 @@ pub struct ResourceView {
 impl ResourceView {
     /// Reads one resource.
     pub fn parse(json: &str, bases: &ReferenceBases, limits: &Limits) -> Result<Self, ViewError> {
-        let value = json::parse(json.as_bytes(), limits.upstream_json_depth)?;
-        let root = value.as_object().ok_or(ViewError::Shape)?;
+        let document = Document::parse(json, limits.upstream_json_depth)?;
+        let root = document.root()?;
+        if !root.is_object() {
+            return Err(ViewError::Shape);
+        }
         let name = string(root, "resourceType")?.ok_or(ViewError::Shape)?;
         let rtype = ResourceType::from_name(name).ok_or(ViewError::Type)?;
         let id = string(root, "id")?.and_then(|id| FhirId::parse(id).ok());
         let id = id.ok_or(ViewError::Shape)?;
-        let bases = [bases.public.as_str(), bases.upstream.as_str()];
         let mut labels = Vec::new();
         let version = meta(root, &mut labels)?;
         let contained = match root.get("contained") {
-            None => &[][..],
-            Some(Value::Array(resources)) => resources.as_slice(),
-            Some(_) => return Err(ViewError::Shape),
+            Some(resources) if !resources.is_array() => return Err(ViewError::Shape),
+            resources => resources,
         };
-        let reader = Reader { bases: &bases, contained };
+        let contained = || contained.into_iter().flat_map(Item::inner);
+        let mut reader = Reader {
+            bases: &[bases.public.as_str(), bases.upstream.as_str()],
+            contained: BTreeMap::new(),
+        };
+        for inner in contained() {
+            if let Some(id) = inner.get("id").and_then(Item::text) {
+                let name = inner.get("resourceType").and_then(Item::text);
+                reader.contained.entry(id).or_insert(name);
+            }
+        }
         let mut contained_patients = BTreeSet::new();
-        for resource in contained {
-            let inner = resource.as_object().ok_or(ViewError::Shape)?;
-            meta(inner, &mut labels)?;
-            let name = string(inner, "resourceType")?.ok_or(ViewError::Shape)?;
+        for resource in contained() {
+            if !resource.is_object() {
+                return Err(ViewError::Shape);
+            }
+            meta(resource, &mut labels)?;
+            let name = string(resource, "resourceType")?.ok_or(ViewError::Shape)?;
             let inner = ResourceType::from_name(name).ok_or(ViewError::Type)?;
             // Its id is a name within the host: it never says which patient of ours that is.
             if inner.is_patient() {
@@ -137,40 +149,20 @@ impl ResourceView {
         if rtype.is_patient() {
             owners.insert(PatientId::parse(id.as_str()).map_err(|_| ViewError::Shape)?);
         }
-        reader.owners(rtype, &value, false, &mut owners)?;
+        reader.owners(rtype, root, false, &mut owners)?;
         let mut mentioned = BTreeSet::new();
-        reader.mentions(&value, &mut mentioned)?;
+        reader.mentions(root, &mut mentioned)?;
         let owners = Owners(owners);
+        let labels = each_once(labels);
         Ok(Self { rtype, id, version, labels, owners, contained_patients, mentioned })
     }
 }
 
-/// Last names of membership paths by which people, devices and organisations take part. By all others
-/// a record is *about* its target, and must say whom it is about.
-const TAKE_PART: [&str; 17] = [
-    "actor",
-    "asserter",
-    "author",
-    "focus",
-    "member",
-    "participant",
-    "party",
-    "payor",
-    "performer",
-    "policyHolder",
-    "receiver",
-    "recipient",
-    "recorder",
-    "requester",
-    "sender",
-    "source",
-    "who",
-];
-
 /// Reads the references of one record.
 struct Reader<'a> {
     bases: &'a [&'a str],
-    contained: &'a [Value],
+    /// Types of the contained resources by their ids; of several with one id the first counts.
+    contained: BTreeMap<&'a str, Option<&'a str>>,
 }
 
 impl Reader<'_> {
@@ -178,97 +170,101 @@ impl Reader<'_> {
     fn owners(
         &self,
         rtype: ResourceType,
-        resource: &Value,
+        resource: Item<'_>,
         inside: bool,
         into: &mut BTreeSet<PatientId>,
     ) -> Result<(), ViewError> {
         for path in rtype.member_paths() {
-            let last = path.rsplit('.').next().unwrap_or(path);
-            let about = !TAKE_PART.contains(&last);
-            walk(resource, &mut path.split('.'), &mut |leaf| {
-                let Value::Object(reference) = leaf else { return Err(ViewError::Shape) };
-                if about {
-                    self.is_known(reference, inside)?;
+            walk(resource, &path.steps, &mut |leaf| {
+                if !leaf.is_object() {
+                    return Err(ViewError::Shape);
+                }
+                let text = string(leaf, "reference")?;
+                let meaning = text.map(|text| (text, Meaning::of(text, self.bases)));
+                if path.about {
+                    self.is_known(leaf, meaning, inside)?;
                 }
                 // Without `reference` it is a logical or display-only reference, which is no membership.
-                if let Some(text) = string(reference, "reference")? {
-                    point(text, self.bases, into)?;
-                }
-                Ok(())
+                meaning.map_or(Ok(()), |(text, meaning)| point(text, meaning, into))
             })?;
         }
         Ok(())
     }
 
     /// Whether one can tell whom or what a record is about.
-    fn is_known(&self, reference: &Map<String, Value>, inside: bool) -> Result<(), ViewError> {
-        let Some(text) = string(reference, "reference")? else {
+    fn is_known(
+        &self,
+        reference: Item<'_>,
+        meaning: Option<(&str, Meaning<'_>)>,
+        inside: bool,
+    ) -> Result<(), ViewError> {
+        let Some((text, meaning)) = meaning else {
             // A logical reference may mean a patient unless it says otherwise.
             let name = string(reference, "type")?.ok_or(ViewError::Owner)?;
             return is_no_person(name);
         };
-        match Reference::parse(text, self.bases) {
-            Reference::Local { rtype, .. } if rtype.is_patient() => Ok(()),
-            Reference::Local { rtype, .. } => is_no_person(rtype.name()),
-            Reference::Contained => {
+        match meaning {
+            Meaning::Local { rtype, .. } if rtype.is_patient() => Ok(()),
+            Meaning::Local { rtype, .. } => is_no_person(rtype.name()),
+            Meaning::Contained => {
                 let id = text.strip_prefix('#').unwrap_or_default();
                 if inside && id.is_empty() {
                     return Ok(()); // `#`: the host, which is judged by itself
                 }
-                let target = self.contained.iter().find(|one| one["id"] == id);
-                let name = target.and_then(|one| one["resourceType"].as_str());
+                let name = self.contained.get(id).copied().flatten();
                 is_no_person(name.ok_or(ViewError::Owner)?)
             }
-            Reference::Foreign { .. } => {
+            Meaning::Foreign { .. } => {
                 let name = text.rsplit('/').nth(1).unwrap_or_default();
                 is_no_person(name).map_err(|_| ViewError::Reference)
             }
-            Reference::Unclear => {
+            Meaning::Unclear => {
                 let name = text.split(['/', '?']).next().unwrap_or_default();
                 is_no_person(name).map_err(|_| ViewError::Reference)
             }
-            Reference::Urn => Err(ViewError::Owner),
+            Meaning::Urn => Err(ViewError::Owner),
         }
     }
 
-    /// Every patient whom any element below refers to.
-    fn mentions(&self, value: &Value, into: &mut BTreeSet<PatientId>) -> Result<(), ViewError> {
-        let members = match value {
-            Value::Array(items) => {
-                return items.iter().try_for_each(|item| self.mentions(item, into));
-            }
-            Value::Object(members) => members,
-            _ => return Ok(()),
-        };
-        let patient = members.get("type").and_then(Value::as_str).is_some_and(is_patient_type);
-        match members.get("reference") {
-            Some(Value::String(text)) => {
-                point(text, self.bases, into)?;
-                let says = matches!(Reference::parse(text, self.bases),
-                    Reference::Local { rtype, .. } if rtype.is_patient());
-                if patient && !says {
-                    return Err(ViewError::Owner);
+    /// Every patient whom any element of it refers to.
+    fn mentions(&self, value: Item<'_>, into: &mut BTreeSet<PatientId>) -> Result<(), ViewError> {
+        for object in value.everything().filter(|item| item.is_object()) {
+            let (mut patient, mut reference, mut logical) = (false, None, false);
+            for member in object.inner() {
+                match member.name() {
+                    "type" => patient = member.text().is_some_and(is_patient_type),
+                    "reference" => reference = Some(member),
+                    "identifier" | "display" => logical = true,
+                    _ => {}
                 }
             }
-            // `Claim.related.reference` and its like are elements of their own.
-            Some(Value::Object(_)) => {}
-            Some(Value::Array(items)) if items.iter().all(Value::is_object) => {}
-            Some(_) => return Err(ViewError::Shape),
-            // A logical reference to a patient, and nobody can say to whom.
-            None if patient
-                && (members.contains_key("identifier") || members.contains_key("display")) =>
-            {
-                return Err(ViewError::Owner);
+            match (reference, reference.and_then(Item::text)) {
+                (_, Some(text)) => {
+                    let meaning = Meaning::of(text, self.bases);
+                    point(text, meaning, into)?;
+                    if patient && meaning.patient().is_none() {
+                        return Err(ViewError::Owner);
+                    }
+                }
+                // `Claim.related.reference` and its like are elements of their own.
+                (Some(element), None) => {
+                    let all = |mut items: Items<'_>| items.all(Item::is_object);
+                    if !(element.is_object() || element.is_array() && all(element.inner())) {
+                        return Err(ViewError::Shape);
+                    }
+                }
+                // A logical reference to a patient, and nobody can say to whom.
+                (None, None) if patient && logical => return Err(ViewError::Owner),
+                (None, None) => {}
             }
-            None => {}
         }
-        members.values().try_for_each(|inner| self.mentions(inner, into))
+        Ok(())
     }
 }
 
 /// `Reference.type` as a name, or as the URL of the definition.
 fn is_patient_type(name: &str) -> bool {
-    name.rsplit('/').next() == Some("Patient")
+    name.strip_suffix("Patient").is_some_and(|before| before.is_empty() || before.ends_with('/'))
 }
 
 /// Whether a type is known and neither a person's nor a group's.
@@ -281,65 +277,80 @@ fn is_no_person(name: &str) -> Result<(), ViewError> {
 }
 
 /// Adds the patient that a reference points to, if any.
-fn point(text: &str, bases: &[&str], into: &mut BTreeSet<PatientId>) -> Result<(), ViewError> {
-    match Reference::parse(text, bases) {
-        Reference::Local { rtype, id, .. } if rtype.is_patient() => {
-            into.insert(PatientId::parse(id.as_str()).map_err(|_| ViewError::Reference)?);
+fn point(
+    text: &str,
+    meaning: Meaning<'_>,
+    into: &mut BTreeSet<PatientId>,
+) -> Result<(), ViewError> {
+    match meaning {
+        Meaning::Local { rtype, id, .. } if rtype.is_patient() => {
+            if !into.contains(id) {
+                into.insert(PatientId::parse(id).map_err(|_| ViewError::Reference)?);
+            }
             Ok(())
         }
         // Nobody can say whose patient that is, and unknown is never yes.
-        Reference::Foreign { patient: true } => Err(ViewError::Reference),
-        Reference::Unclear if !is_surely_no_patient(text) => Err(ViewError::Reference),
-        Reference::Local { .. }
-        | Reference::Contained
-        | Reference::Urn
-        | Reference::Foreign { patient: false }
-        | Reference::Unclear => Ok(()),
+        Meaning::Foreign { patient: true } => Err(ViewError::Reference),
+        Meaning::Unclear if !is_surely_no_patient(text) => Err(ViewError::Reference),
+        Meaning::Local { .. }
+        | Meaning::Contained
+        | Meaning::Urn
+        | Meaning::Foreign { patient: false }
+        | Meaning::Unclear => Ok(()),
     }
 }
 
 /// Visits what stands at a path of member names; any step may hold an array.
-fn walk<'p>(
-    value: &Value,
-    path: &mut (impl Iterator<Item = &'p str> + Clone),
-    visit: &mut impl FnMut(&Value) -> Result<(), ViewError>,
+fn walk<'d>(
+    value: Item<'d>,
+    steps: &[&str],
+    visit: &mut impl FnMut(Item<'d>) -> Result<(), ViewError>,
 ) -> Result<(), ViewError> {
-    if let Value::Array(items) = value {
-        return items.iter().try_for_each(|item| walk(item, &mut path.clone(), visit));
+    if value.is_array() {
+        return value.inner().try_for_each(|item| walk(item, steps, visit));
     }
-    let Some(name) = path.next() else { return visit(value) };
-    match value.as_object().ok_or(ViewError::Shape)?.get(name) {
-        Some(inner) => walk(inner, path, visit),
-        None => Ok(()),
+    let Some((name, steps)) = steps.split_first() else { return visit(value) };
+    if !value.is_object() {
+        return Err(ViewError::Shape);
     }
+    value.get(name).map_or(Ok(()), |inner| walk(inner, steps, visit))
 }
 
 /// `meta`: answers with `versionId`, and adds the security labels.
-fn meta(
-    resource: &Map<String, Value>,
-    labels: &mut Vec<String>,
-) -> Result<Option<String>, ViewError> {
+fn meta(resource: Item<'_>, labels: &mut Vec<String>) -> Result<Option<String>, ViewError> {
     let Some(meta) = resource.get("meta") else { return Ok(None) };
-    let meta = meta.as_object().ok_or(ViewError::Shape)?;
+    if !meta.is_object() {
+        return Err(ViewError::Shape);
+    }
     if let Some(security) = meta.get("security") {
-        for coding in security.as_array().ok_or(ViewError::Shape)? {
-            let coding = coding.as_object().ok_or(ViewError::Shape)?;
+        if !security.is_array() {
+            return Err(ViewError::Shape);
+        }
+        for coding in security.inner() {
+            if !coding.is_object() {
+                return Err(ViewError::Shape);
+            }
             let system = string(coding, "system")?.unwrap_or_default();
             let code = string(coding, "code")?.unwrap_or_default();
-            let label = format!("{system}|{code}");
-            if !labels.contains(&label) {
-                labels.push(label);
-            }
+            labels.push(format!("{system}|{code}"));
         }
     }
     Ok(string(meta, "versionId")?.map(str::to_owned))
 }
 
-fn string<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ViewError> {
-    match members.get(name) {
+/// In their order, without those that stood before.
+fn each_once(mut labels: Vec<String>) -> Vec<String> {
+    if labels.len() > 1 {
+        let mut seen = BTreeSet::new();
+        labels.retain(|label| seen.insert(label.clone()));
+    }
+    labels
+}
+
+fn string<'d>(object: Item<'d>, name: &str) -> Result<Option<&'d str>, ViewError> {
+    match object.get(name) {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(ViewError::Shape),
+        Some(member) => member.text().map(Some).ok_or(ViewError::Shape),
     }
 }
 

@@ -1,0 +1,129 @@
+//! The words of a JSON text, one after another (RFC 8259 §2, §6, §7), for readers that need no tree.
+//!
+//! Finds where strings, numbers and literals end. What an escaped string says and whether an unusual number
+//! is one is left to `serde_json`, so that there is one reading of them. Refuses control characters in
+//! strings; the rest of the grammar is its readers' to demand.
+
+use std::borrow::Cow;
+
+use super::JsonError;
+
+/// Reads a text from its start to its end.
+#[derive(Debug, Clone)]
+pub(super) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) const fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// The next octet behind white space, not taken yet.
+    #[inline]
+    pub(super) fn token(&mut self) -> Option<u8> {
+        loop {
+            match *self.text.as_bytes().get(self.at)? {
+                b' ' | b'\n' | b'\t' | b'\r' => self.at += 1,
+                byte => return Some(byte),
+            }
+        }
+    }
+
+    /// Takes the octet that [`Scanner::token`] showed.
+    #[inline]
+    pub(super) fn step(&mut self) {
+        self.at += 1;
+    }
+
+    /// Takes the next octet behind white space if it is this one.
+    #[inline]
+    pub(super) fn take(&mut self, byte: u8) -> bool {
+        let there = self.token() == Some(byte);
+        if there {
+            self.step();
+        }
+        there
+    }
+
+    /// Takes the string whose quote [`Scanner::token`] showed.
+    #[inline]
+    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
+        let (quote, inside) = (self.at, self.at + 1);
+        let end = inside + self.special(inside);
+        if self.text.as_bytes().get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return self.text.get(inside..end).map(Cow::Borrowed).ok_or(JsonError::Malformed);
+        }
+        self.escaped(quote, end).map(Cow::Owned)
+    }
+
+    /// The same with the first backslash, or what ends it otherwise, at `end`.
+    #[cold]
+    fn escaped(&mut self, quote: usize, mut end: usize) -> Result<String, JsonError> {
+        while self.text.as_bytes().get(end) == Some(&b'\\') {
+            // Whatever is escaped is one octet, or begins with one and goes on with others that end nothing.
+            end += 2;
+            end += self.special(end);
+        }
+        if self.text.as_bytes().get(end) != Some(&b'"') {
+            return Err(JsonError::Malformed);
+        }
+        self.at = end + 1;
+        let whole = self.text.get(quote..self.at).ok_or(JsonError::Malformed)?;
+        serde_json::from_str(whole).map_err(|_| JsonError::Malformed)
+    }
+
+    /// How many octets from `at` are neither quote nor backslash nor control character.
+    #[inline]
+    fn special(&self, at: usize) -> usize {
+        const ONES: u64 = u64::MAX / 255;
+        const TOPS: u64 = ONES << 7;
+        // The lowest octet whose top bit is set is zero; higher ones may be set by the borrow.
+        let zero = |octets: u64| octets.wrapping_sub(ONES) & !octets;
+        let mut rest = self.text.as_bytes().get(at..).unwrap_or_default();
+        let mut before = 0;
+        while let Some((octets, after)) = rest.split_first_chunk::<8>() {
+            let octets = u64::from_le_bytes(*octets);
+            let control = octets.wrapping_sub(ONES * 0x20) & !octets;
+            let quote = zero(octets ^ (ONES * u64::from(b'"')));
+            let backslash = zero(octets ^ (ONES * u64::from(b'\\')));
+            let hits = (control | quote | backslash) & TOPS;
+            if hits != 0 {
+                return before + usize::try_from(hits.trailing_zeros() / 8).unwrap_or(0);
+            }
+            before += 8;
+            rest = after;
+        }
+        let ends = |octet: &u8| matches!(octet, b'"' | b'\\' | 0..0x20);
+        before + rest.iter().position(ends).unwrap_or(rest.len())
+    }
+
+    /// Takes the number, `true`, `false` or `null` that begins with the octet that [`Scanner::token`] showed.
+    pub(super) fn plain(&mut self, first: u8) -> Result<(), JsonError> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let length = match first {
+            b't' if rest.starts_with(b"true") => 4,
+            b'f' if rest.starts_with(b"false") => 5,
+            b'n' if rest.starts_with(b"null") => 4,
+            b'-' | b'0'..=b'9' => {
+                let ends =
+                    |octet: &u8| !matches!(octet, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                let length = rest.iter().position(ends).unwrap_or(rest.len());
+                let number = rest.get(..length).unwrap_or_default();
+                // Others may be out of range, or none at all.
+                let small = length < 16
+                    && (first != b'0' || length == 1)
+                    && number.iter().all(u8::is_ascii_digit);
+                if !small && serde_json::from_slice::<serde_json::Number>(number).is_err() {
+                    return Err(JsonError::Malformed);
+                }
+                length
+            }
+            _ => return Err(JsonError::Malformed),
+        };
+        self.at += length;
+        Ok(())
+    }
+}
