@@ -29,6 +29,7 @@ mod faults;
 mod floors;
 mod harness;
 mod hostile;
+mod observe;
 mod operators;
 mod ops;
 mod pki;
