@@ -276,6 +276,12 @@ impl Parts {
         })?;
         let mut community = Community::new(uri, files::parsed("--anchor", &server.anchor)?);
         community.intermediates = files::parsed("--intermediate", &server.intermediate)?;
+        community.check().map_err(|fault| {
+            Failure::usage(
+                format!("--anchor: {fault}"),
+                "give the certificate of the community's root itself",
+            )
+        })?;
         // What a server's community allows is the server's to say; any of ours is sent.
         community.purposes = Purpose::ALL.to_vec();
         community.organization_schemes =

@@ -257,7 +257,9 @@ fn written(old: &Files, new: &Files) -> Vec<String> {
 fn look_at(config: &Config) -> Files {
     use std::os::unix::fs::MetadataExt as _;
     let communities = config.community.iter().flat_map(|one| {
-        [Some(&one.anchors), Some(&one.certificate), Some(&one.key), one.intermediates.as_ref()]
+        let named = [&one.intermediates, &one.issuing];
+        let needed = [&one.anchors, &one.certificate, &one.key];
+        needed.into_iter().chain(named.into_iter().flatten()).map(Some)
     });
     [Some(&config.listen.certificate), Some(&config.listen.key)]
         .into_iter()

@@ -20,7 +20,7 @@ use ward_issuer::ServedCommunity;
 use ward_net::client::Egress;
 use ward_net::tls::{TlsVersions, server_config};
 use ward_store::vault::Unlock;
-use ward_trust::{Certificate, Community, KeyKind, Profile, SigningIdentity};
+use ward_trust::{Certificate, Community, CommunityFault, KeyKind, Profile, SigningIdentity};
 use ward_watch::{Ceiling, Ceilings};
 
 use super::meaning::{authority, is_open_to_all};
@@ -144,7 +144,7 @@ pub fn gather(config: &Config) -> Result<Material, Vec<Problem>> {
                 keep(Err(vec![config.problem(
                     &format!("community[{at}].anchors"),
                     what,
-                    "give each its policies or uri_prefixes",
+                    "give each its uri_prefixes, or its issuing authorities",
                 )]));
             }
         }
@@ -311,15 +311,24 @@ fn community(config: &Config, at: usize) -> Result<Option<ServedCommunity>, Vec<
         Some(path) => certificates(config, &key("intermediates"), path),
         None => Ok(Vec::new()),
     };
-    let (anchors, intermediates, mut chain, pkcs8) = match (anchors, intermediates, chain, pkcs8) {
-        (Ok(anchors), Ok(intermediates), Ok(chain), Ok(pkcs8)) => {
-            (anchors, intermediates, chain, pkcs8)
-        }
-        (anchors, intermediates, chain, pkcs8) => {
-            let wrong = [anchors.err(), intermediates.err(), chain.err(), pkcs8.err()];
-            return Err(wrong.into_iter().flatten().collect());
-        }
+    let issuing = match &one.issuing {
+        Some(path) => certificates(config, &key("issuing"), path),
+        None => Ok(Vec::new()),
     };
+    let (anchors, mut intermediates, issuing, mut chain, pkcs8) =
+        match (anchors, intermediates, issuing, chain, pkcs8) {
+            (Ok(anchors), Ok(intermediates), Ok(issuing), Ok(chain), Ok(pkcs8)) => {
+                (anchors, intermediates, issuing, chain, pkcs8)
+            }
+            (anchors, intermediates, issuing, chain, pkcs8) => {
+                let wrong =
+                    [anchors.err(), intermediates.err(), issuing.err(), chain.err(), pkcs8.err()];
+                return Err(wrong.into_iter().flatten().collect());
+            }
+        };
+    // What members need not send either.
+    intermediates
+        .extend(issuing.iter().filter(|one| !anchors.contains(one)).cloned().collect::<Vec<_>>());
     // Whoever believes the root has it; sent along, it only makes statements larger.
     let leaf = chain.first().cloned();
     chain
@@ -356,12 +365,20 @@ fn community(config: &Config, at: usize) -> Result<Option<ServedCommunity>, Vec<
     let Ok(uri) = CommunityUri::parse(&one.uri) else { return Ok(None) };
     let mut community = Community::new(uri, anchors);
     community.intermediates = intermediates;
+    community.issuing = issuing.iter().map(Certificate::thumbprint).collect();
     community.profile = if one.stu1 { Profile::Stu1 } else { Profile::Stu2 };
     community.purposes.clone_from(&one.purposes);
     community.organization_schemes.clone_from(&one.organization_schemes);
     community.policies.clone_from(&one.policies);
     community.uri_prefixes.clone_from(&one.uri_prefixes);
     community.require_revocation = one.require_revocation;
+    if let Err(fault) = community.check() {
+        let (name, way) = match &fault {
+            CommunityFault::Prefix(_) => ("uri_prefixes", "write the prefix to its end"),
+            _ => ("anchors", "ask the community for its root certificates"),
+        };
+        return Err(vec![config.problem(&key(name), format!("is of no use: {fault}"), way)]);
+    }
     let mut served = ServedCommunity::new(community, Arc::new(identity));
     served.revocation_grace = one.revocation_grace.0;
     Ok(Some(served))

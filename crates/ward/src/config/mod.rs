@@ -191,6 +191,7 @@ pub struct Community {
     pub uri: String,
     pub anchors: PathBuf,
     pub intermediates: Option<PathBuf>,
+    pub issuing: Option<PathBuf>,
     pub certificate: PathBuf,
     pub key: PathBuf,
     #[serde(default = "default_purposes")]
@@ -482,9 +483,10 @@ impl Config {
             anchor(&mut community.anchors);
             anchor(&mut community.certificate);
             anchor(&mut community.key);
-            if let Some(path) = &mut community.intermediates {
-                anchor(path);
-            }
+            [&mut community.intermediates, &mut community.issuing]
+                .into_iter()
+                .flatten()
+                .for_each(anchor);
         }
     }
 }

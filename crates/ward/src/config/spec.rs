@@ -186,6 +186,12 @@ static COMMUNITY: Section = Section {
             "PEM of issuing authorities that members forget to send.",
         ),
         field(
+            "issuing",
+            Kind::Path,
+            Optional,
+            "PEM of the authorities that alone issue to its members. Needed if it shares a root with another community and their uri_prefixes do not differ; without it any authority below a root may.",
+        ),
+        field(
             "certificate",
             Kind::Path,
             Required,
@@ -225,13 +231,13 @@ static COMMUNITY: Section = Section {
             "policies",
             Kind::List(&Kind::Text),
             Default("[]"),
-            "Certificate policy OIDs of which a member must carry one. Needed if two communities share a root.",
+            "Certificate policy OIDs of which a member must carry one. They alone do not tell two communities with one root apart: a certificate can carry both.",
         ),
         field(
             "uri_prefixes",
             Kind::List(&Kind::Text),
             Default("[]"),
-            "Prefixes of which every URI of a member's certificate must have one.",
+            "Prefixes of which every URI of a member's certificate must have one; each ends in / (or is a scheme or the beginning of a URN and ends in :).",
         ),
         field(
             "require_revocation",

@@ -502,8 +502,7 @@ async fn what_a_community_or_an_outage_forbids() {
     let branch = world.pki.authority(By::Root, "Unlisted", |_| {});
     let late = world.pki.client_by(By::Other(&branch), ISS, &[&branch.der], |_| {});
     world.pki.withdraw(&branch.path);
-    let assertion =
-        jwt(&World::good_row(), &words, world.assertion_claims(&client), &late, &late);
+    let assertion = jwt(&World::good_row(), &words, world.assertion_claims(&client), &late, &late);
     let answer = send_assertion(&world, &assertion).await;
     assert!(!differs(&(503, Some("temporarily_unavailable".to_owned())), &answer), "T36");
     assert!(answer.header("retry-after").is_some(), "T36");

@@ -305,7 +305,12 @@ async fn gateway_table() {
         assert!(!text.contains(&upstream.base_url), "{}: the upstream's address leaks", row.id);
         assert!(!text.contains("evil.example") || target.contains("evil.example"), "A9: {text}");
         if answer.status == 200 {
-            assert_eq!(answer.header("cache-control"), Some("no-store, private"), "A22: {}", row.id);
+            assert_eq!(
+                answer.header("cache-control"),
+                Some("no-store, private"),
+                "A22: {}",
+                row.id
+            );
             assert_eq!(answer.header("vary"), Some("Authorization"), "A22: {}", row.id);
         }
         assert_eq!(answer.header("upgrade"), None, "A12: {}", row.id);

@@ -182,6 +182,9 @@ fn faults(dir: &TempDir, demo: &Demo, discover: &[String], register: &[String]) 
         &["(CLI-03)"],
     );
     check("anchor", run(&with(discover, "--anchor", tls)), 1, &["M10", "--anchor"]);
+    // A member's certificate is no root: nothing is asked.
+    let member = &register[register.iter().position(|one| one == "--certificate").unwrap() + 1];
+    check("member", run(&with(discover, "--anchor", member)), 2, &["--anchor", "of no use"]);
     check("tls", run(&with(discover, "--tls-ca", root)), 1, &["--tls-ca"]);
     let mut careful = discover.to_vec();
     careful.retain(|one| !one.starts_with("--allow-private"));

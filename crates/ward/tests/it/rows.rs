@@ -164,7 +164,13 @@ pub fn jwt(row: &Row, words: &Words, claims: Value, member: &Member, signer: &Me
         }
         Some("line-breaks") => {
             let text = STANDARD.encode(&member.chain[0]);
-            chain[0] = json!(text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect::<Vec<_>>().join("\n"));
+            chain[0] = json!(
+                text.as_bytes()
+                    .chunks(64)
+                    .map(String::from_utf8_lossy)
+                    .collect::<Vec<_>>()
+                    .join("\n")
+            );
         }
         Some("sixteen-kib") => chain.push(json!(STANDARD.encode(vec![0x30; 16 * 1024 + 1]))),
         Some("eleven") => chain = vec![chain[0].clone(); 11],

@@ -13,8 +13,9 @@ use ward_audit::Reader;
 use ward_core::EventKind;
 
 use crate::harness::TempDir;
+use crate::pki::authorities::By;
 use crate::pki::{COMMUNITY, Pki};
-use crate::place::{Place, Serving, ask, mode_of, replaced, said, sandbox, ward};
+use crate::place::{Place, Serving, ask, mode_of, pem, replaced, said, sandbox, ward};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_an_empty_folder_to_a_guarded_server() {
@@ -275,6 +276,41 @@ async fn reload_by_command_says_what_changed_or_why_not() {
         .map(|leaf| (leaf.actor.operator.unwrap().into_owned(), leaf.rule.is_some()))
         .collect();
     assert_eq!(by, [false, false, true, true].map(|refused| ("alice".to_owned(), refused)));
+}
+
+/// Two communities below one root: told apart by who issues, or refused with the way out.
+#[tokio::test(flavor = "multi_thread")]
+async fn communities_that_share_a_root_say_who_issues() {
+    let mut pki = Pki::start().await;
+    let place = Place::init("http://127.0.0.1:9");
+    place.join(&mut pki);
+    let toml = fs::read_to_string(place.toml()).unwrap();
+    let second = |issuing: &str| {
+        format!(
+            "\n[[community]]\nuri = \"https://second.example/trust\"\nanchors = \"community/anchors.pem\"\n\
+             certificate = \"community/certificate.pem\"\nkey = \"community/key.pem\"\n{issuing}"
+        )
+    };
+    let offline = || said(&ward(&["check", "--offline", "--config", &place.config()]));
+    fs::write(place.toml(), toml.clone() + &second("")).unwrap();
+    let report = offline();
+    assert!(report.contains("shares a root") && report.contains("issuing"), "{report}");
+    // The first community's authority, and one of the second's own.
+    let first = pki.client("https://nobody.example/app").chain[1].clone();
+    let own = pki.authority(By::Root, "Second issuing", |_| {}).der;
+    fs::write(place.path("w/community/first.pem"), pem(&[first])).unwrap();
+    fs::write(place.path("w/community/second.pem"), pem(&[own])).unwrap();
+    let one = "[[community]]\nissuing = \"community/first.pem\"";
+    let both =
+        replaced(&toml, "[[community]]", one) + &second("issuing = \"community/second.pem\"\n");
+    fs::write(place.toml(), &both).unwrap();
+    let report = offline();
+    assert!(!report.contains("shares a root") && !report.contains("issuing"), "{report}");
+    // A prefix that is also the beginning of another name.
+    let half = both + "uri_prefixes = [\"https://clinic.example\"]\n";
+    fs::write(place.toml(), half).unwrap();
+    let report = offline();
+    assert!(report.contains("community[1].uri_prefixes"), "{report}");
 }
 
 /// Nothing is asked where nobody can answer, and a passphrase takes the place of the key file.
