@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ward_audit::{
     Checkpoint, Leaf, LogError, Reader, RealDisk, Tampered, VerifierKey, leaf_hash, verify,
@@ -60,18 +61,30 @@ pub(crate) enum LogCommandError {
         /// What can be read.
         readable: u64,
     },
+    /// The entry is there, but nothing signed covers it.
+    #[error(
+        "entry {index} is kept, but no signed checkpoint covers it yet, so there is no proof; start Ward, which signs one"
+    )]
+    Unsigned {
+        /// Which.
+        index: u64,
+    },
     /// The vault did not open.
-    #[error("--key-file: {0}; the demo's is DIR/vault.key")]
+    #[error("--key-file: {0}; it is what `keys.key_file` in ward.toml names (the demo's: DIR/vault.key)")]
     Vault(#[from] ward_store::StoreError),
 }
 
 fn hint(source: &LogError) -> &'static str {
     match source {
-        LogError::Absent => "; name a data directory that `ward demo --data DIR` has made",
+        LogError::Absent => "; name the data directory of a Ward: `data` in ward.toml",
         LogError::Tampered(_) => "; run `ward log verify`, and restore the log from a backup",
         _ => "",
     }
 }
+
+/// How often, and how many times, `ward log prove` looks for a checkpoint that covers a fresh entry.
+const LOOK: Duration = Duration::from_millis(250);
+const LOOKS: u32 = 20;
 
 /// `ward log verify` found the log altered; other failures end with 1.
 const EXIT_ALTERED: u8 = 3;
@@ -253,6 +266,23 @@ fn tail(id: &str) -> &str {
     id.get(id.len().saturating_sub(8)..).unwrap_or(id)
 }
 
+/// A reader of the log in which a signed checkpoint covers the entry: a running Ward signs one each second.
+async fn signed_reader(
+    prove: &LogProve,
+    vault: Option<Arc<dyn KeyVault>>,
+) -> Result<Reader, LogCommandError> {
+    for _ in 0..LOOKS {
+        let reader = reader(&prove.place, vault.clone())?;
+        let note = reader.checkpoint().map_err(|e| named(&prove.place, e))?;
+        let signed = Checkpoint::parse_unverified(&note).map_or(0, |signed| signed.size);
+        if prove.index < signed || prove.index >= reader.size() {
+            return Ok(reader);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(LogCommandError::Unsigned { index: prove.index })
+}
+
 async fn prove(ui: Ui, prove: &LogProve) -> Result<ExitCode, LogCommandError> {
     let vault = match &prove.key_file {
         Some(file) => {
@@ -262,7 +292,7 @@ async fn prove(ui: Ui, prove: &LogProve) -> Result<ExitCode, LogCommandError> {
         }
         None => None,
     };
-    let reader = reader(&prove.place, vault)?;
+    let reader = signed_reader(prove, vault).await?;
     let fail = |e| named(&prove.place, e);
     let size = reader.size();
     let leaf = reader.leaf(prove.index).map_err(fail)?;

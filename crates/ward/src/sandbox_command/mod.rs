@@ -162,8 +162,8 @@ fn read(path: &Path) -> Result<Vec<u8>, SandboxError> {
     Ok(bytes)
 }
 
-fn unfit(path: &Path, what: impl ToString) -> SandboxError {
-    SandboxError::Unfit { path: path.to_path_buf(), what: what.to_string() }
+fn unfit(path: &Path, what: impl Into<String>) -> SandboxError {
+    SandboxError::Unfit { path: path.to_path_buf(), what: what.into() }
 }
 
 fn chain_pem(chain: &[Vec<u8>]) -> String {
@@ -180,7 +180,7 @@ async fn server(
     let der = CertificateSigningRequestDer::from_pem_slice(&read(request)?).map_err(|_| {
         unfit(request, "no request in PEM; `ward init` writes community/request.pem")
     })?;
-    let asked = SigningRequest::from_der(&der).map_err(|error| unfit(request, error))?;
+    let asked = SigningRequest::from_der(&der).map_err(|error| unfit(request, error.to_string()))?;
     let [base] = asked.san_uris() else {
         return Err(unfit(request, "must ask for one SAN URI, the FHIR base of the server"));
     };
@@ -235,7 +235,7 @@ async fn revoke(
     let der = CertificateDer::from_pem_slice(&read(certificate)?)
         .map_err(|_| unfit(certificate, "no certificate in PEM"))?;
     let thumbprint =
-        Certificate::from_der(&der).map_err(|error| unfit(certificate, error))?.thumbprint();
+        Certificate::from_der(&der).map_err(|error| unfit(certificate, error.to_string()))?.thumbprint();
     with_operator(dir, system, async |operator| {
         Ok(operator.revoke(&thumbprint, Reason::PrivilegeWithdrawn).await?)
     })

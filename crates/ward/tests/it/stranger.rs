@@ -25,5 +25,6 @@ fn from_an_empty_folder_to_a_guarded_server_with_only_printed_commands() {
     assert!(reads.iter().any(|said| said.contains("status         200")), "{reads:?}");
     let refused = of("/Patient/pt-00005");
     assert!(refused.last().unwrap().contains("status         404"), "{refused:?}");
+    assert!(of("would-refuse")[0].contains("ROSTER"));
     assert!(of("ward log verify").last().unwrap().contains("verified:"));
 }
