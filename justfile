@@ -19,6 +19,11 @@ test:
 test-crate CRATE:
     cargo test -p {{CRATE}}
 
+# The fault table of docs/faults.md at full size, with its counts; about two minutes. As root, for the small volumes.
+faults:
+    cargo test -p ward --test it fault_table -- --include-ignored --nocapture --test-threads 1
+    cargo test -p ward-net heads -- --nocapture
+
 # Format and lints, as CI demands them.
 lint:
     cargo fmt --all --check

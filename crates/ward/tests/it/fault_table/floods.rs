@@ -94,8 +94,8 @@ async fn http2_floods_are_cut_and_keep_nobody_out() {
             let mut continuations = vec![];
             for _ in 0..3 {
                 let (one, two) = tokio::join!(
-                    flood(&stage, &[], reset, most),
-                    flood(&stage, &begun, |_| frame(CONTINUATION, 0, 1, &filler), most)
+                    Box::pin(flood(&stage, &[], reset, most)),
+                    Box::pin(flood(&stage, &begun, |_| frame(CONTINUATION, 0, 1, &filler), most))
                 );
                 resets.push(one);
                 continuations.push(two);

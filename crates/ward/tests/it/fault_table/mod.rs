@@ -219,7 +219,7 @@ fn logged(world: &World) -> Logged {
         match leaf.kind {
             EventKind::Access => drop(logged.accesses.insert(leaf.correlation.to_string())),
             EventKind::Registration if leaf.outcome == Outcome::Success => {
-                logged.registrations += 1
+                logged.registrations += 1;
             }
             EventKind::Token if leaf.outcome == Outcome::Success => logged.tokens += 1,
             _ => {}
@@ -246,6 +246,33 @@ async fn shake(
     TlsConnector::from(Arc::new(config))
         .connect(ServerName::try_from("localhost").unwrap(), tcp)
         .await
+}
+
+/// Every test that `docs/faults.md` names is there, and every one that is here is named.
+#[test]
+fn the_table_names_the_tests() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let read = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).unwrap();
+    let page = read("docs/faults.md");
+    let mut named = 0;
+    for name in page.split('`').filter_map(|text| text.strip_prefix("test:")) {
+        let (path, function) = name.rsplit_once(' ').unwrap();
+        assert!(read(path).contains(&format!("fn {function}(")), "{name}");
+        named += 1;
+    }
+    let here = format!("{root}/crates/ward/tests/it/fault_table");
+    for file in std::fs::read_dir(here).unwrap() {
+        let path = file.unwrap().path();
+        if path.ends_with("mod.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        for test in text.split("#[tokio::test").skip(1) {
+            let name = test.split("async fn ").nth(1).unwrap().split('(').next().unwrap();
+            assert!(page.contains(name), "docs/faults.md does not name {name}");
+        }
+    }
+    assert!(named >= 15, "{named}");
 }
 
 async fn dial(world: &World) -> TcpStream {
