@@ -10,50 +10,17 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::hfs::{Hfs, free_port, get};
-use crate::transcript::{Said, Transcript, ward};
+use crate::transcript::{Transcript, ward};
 
 const COMMUNITY: &str = "https://community.example/trust";
-const ORGANIZATION: &str = "https://partner.example/organization";
+pub const ORGANIZATION: &str = "https://partner.example/organization";
 const CLIENT: &str = "https://partner.example/app";
 const SCOPE: &str =
     "system/Patient.rs system/Observation.rs system/Encounter.rs system/Practitioner.rs";
 
 /// Patients in the roster, of those whose ids are known; all others are outside.
-const ROSTER: [&str; 2] = ["355", "85"];
-const OUTSIDE: &str = "907";
-
-/// The same question to both, for the patients of the roster: `{}` is where hfs is told of them.
-const COMPARED: [(&str, &str); 14] = [
-    ("Patient", "Patient?_id=355,85"),
-    ("Patient?gender=male", "Patient?gender=male&_id=355,85"),
-    (
-        "Patient?birthdate=lt1950&_sort=birthdate",
-        "Patient?birthdate=lt1950&_sort=birthdate&_id=355,85",
-    ),
-    ("Observation", "Observation?patient=355,85"),
-    ("Observation?patient=355&_count=17", "Observation?patient=355&_count=17"),
-    (
-        "Observation?patient=85&_count=50&_total=accurate",
-        "Observation?patient=85&_count=50&_total=accurate",
-    ),
-    (
-        "Observation?code=http://loinc.org%7C8302-2&_sort=date",
-        "Observation?code=http://loinc.org%7C8302-2&_sort=date&patient=355,85",
-    ),
-    (
-        "Observation?patient=355&_sort=-date&_count=10",
-        "Observation?patient=355&_sort=-date&_count=10",
-    ),
-    ("Observation?category=laboratory", "Observation?category=laboratory&patient=355,85"),
-    ("Observation?date=ge2015&date=lt2021", "Observation?date=ge2015&date=lt2021&patient=355,85"),
-    ("Observation?value-quantity=gt100", "Observation?value-quantity=gt100&patient=355,85"),
-    (
-        "Observation?code:not=8302-2&_count=100",
-        "Observation?code:not=8302-2&_count=100&patient=355,85",
-    ),
-    ("Encounter?_count=7", "Encounter?patient=355,85&_count=7"),
-    ("Practitioner?_count=7", "Practitioner?_count=7"),
-];
+pub const ROSTER: [&str; 2] = ["355", "85"];
+pub const OUTSIDE: &str = "907";
 
 /// A process that ends with the run.
 struct Running(Child);
@@ -67,9 +34,9 @@ impl Drop for Running {
 
 /// A Ward in front of a server of others.
 pub struct Guard<'a> {
-    dir: PathBuf,
-    hfs: &'a Hfs,
-    base: String,
+    pub dir: PathBuf,
+    pub hfs: &'a Hfs,
+    pub base: String,
     admin: String,
     _lists: Running,
     serving: Option<Running>,
@@ -86,44 +53,6 @@ fn replace(path: &Path, changes: &[(&str, &str)]) -> Result<(), Error> {
     Ok(fs::write(path, text)?)
 }
 
-fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
-    value.pointer(pointer).unwrap_or(&Value::Null)
-}
-
-/// `Type/id` of the entries of a page, and its next link.
-fn page(value: &Value) -> (Vec<String>, Option<String>) {
-    let entries = at(value, "/entry").as_array().map(Vec::as_slice).unwrap_or_default();
-    let name = |entry: &Value| {
-        let (rtype, id) = (at(entry, "/resource/resourceType"), at(entry, "/resource/id"));
-        Some(format!("{}/{}", rtype.as_str()?, id.as_str()?))
-    };
-    let links = at(value, "/link").as_array().map(Vec::as_slice).unwrap_or_default();
-    let next = links.iter().find(|link| at(link, "/relation") == "next");
-    let next = next.and_then(|link| Some(at(link, "/url").as_str()?.to_owned()));
-    (entries.iter().filter_map(name).collect(), next)
-}
-
-/// Everything that a search finds, page by page.
-fn all(
-    mut get: impl FnMut(&str) -> Result<(u16, Value), Error>,
-    first: &str,
-) -> Result<Vec<String>, Error> {
-    let (mut found, mut url) = (vec![], first.to_owned());
-    for _ in 0..500 {
-        let (status, value) = get(&url)?;
-        if status != 200 {
-            return Err(format!("{url}: status {status}: {value}").into());
-        }
-        let (names, next) = page(&value);
-        found.extend(names);
-        match next {
-            Some(next) => url = next,
-            None => return Ok(found),
-        }
-    }
-    Err(format!("{first}: more than 500 pages").into())
-}
-
 impl<'a> Guard<'a> {
     /// The whole walk.
     pub fn walk(hfs: &'a Hfs, dir: &Path, script: &mut Transcript) -> Result<(), Error> {
@@ -132,6 +61,9 @@ impl<'a> Guard<'a> {
         guard.serve(script)?;
         guard.join(script)?;
         guard.roster(script)?;
+        guard.token(script)?;
+        guard.observe(script)?;
+        guard.enforce(script)?;
         guard.read(script)?;
         guard.traps(script)?;
         guard.compare(script)?;
@@ -263,7 +195,7 @@ impl<'a> Guard<'a> {
     }
 
     /// What all commands of `ward client` need; whose key, if there is one.
-    fn client<'w>(&'w self, command: &'w str, own: bool) -> Vec<&'w str> {
+    pub fn client<'w>(&'w self, command: &'w str, own: bool) -> Vec<&'w str> {
         let mut words =
             vec!["ward", "client", command, "--base", &self.base, "--community-uri", COMMUNITY];
         words.extend([
@@ -321,7 +253,7 @@ impl<'a> Guard<'a> {
         script.ensure(said.good, "whose patients the partner's organisation may see is imported")
     }
 
-    fn token(&self, script: &mut Transcript) -> Result<(), Error> {
+    pub fn token(&self, script: &mut Transcript) -> Result<(), Error> {
         let more = ["--organization", ORGANIZATION, "--purpose", "TREAT", "--to", "partner/token"];
         let said = script.run(&[&self.client("token", true)[..], &more].concat())?;
         script.ensure(said.good, "the partner gets an access token")?;
@@ -331,203 +263,39 @@ impl<'a> Guard<'a> {
         Ok(())
     }
 
-    /// `ward client get`, shown in part; its JSON.
-    fn get(&self, script: &mut Transcript, path: &str) -> Result<(u64, Value), Error> {
-        let mut words = self.client("get", true);
-        words.extend(["--organization", ORGANIZATION, "--token", "partner/token", "--json", path]);
-        let said = script.quietly(&words, "")?;
-        let json = said.json()?;
-        let status = at(&json, "/status").as_u64().ok_or_else(|| said.text.clone())?;
-        let body = at(&json, "/body").clone();
-        script.tell(&format!("`ward client get … --token partner/token '{path}'` → **{status}**"));
-        Ok((status, body))
-    }
-
-    /// `curl` with the token, on a connection of its own.
-    fn curl(
-        &self,
-        script: &Transcript,
-        path: &str,
-        more: &[&str],
-    ) -> Result<(u16, Value, String), Error> {
-        let token = fs::read_to_string(self.dir.join("partner/token"))?;
-        let bearer = format!("authorization: Bearer {}", token.trim());
-        let url = if path.starts_with("https:") {
-            path.to_owned()
-        } else {
-            format!("{}/{path}", self.base)
-        };
-        let words = [
-            "curl",
-            "--silent",
-            "--max-time",
-            "30",
-            "--cacert",
-            "w/tls/certificate.pem",
-            "--write-out",
-            "\n%{http_code}",
-        ];
-        let said: Said =
-            script.quietly(&[&words[..], &["--header", &bearer], more, &[&url]].concat(), "")?;
-        let (body, status) = said.out.rsplit_once('\n').ok_or("curl said nothing")?;
-        Ok((status.parse()?, serde_json::from_str(body).unwrap_or(Value::Null), body.to_owned()))
-    }
-
-    fn read(&self, script: &mut Transcript) -> Result<(), Error> {
-        script.part("`token`, read, search");
-        self.token(script)?;
-        let (status, body) = self.get(script, "/Patient/355")?;
-        let (_, direct) = get(&format!("{}/Patient/355", self.hfs.base))?;
-        script.ensure(
-            status == 200 && body == direct,
-            "the record is the one that hfs has, member by member",
-        )?;
-        let (status, body) =
-            self.get(script, "/Observation?patient=355&_count=5&_total=accurate")?;
-        let (names, next) = page(&body);
-        let whose = at(&body, "/entry").as_array().map(Vec::as_slice).unwrap_or_default();
-        let whose =
-            whose.iter().all(|entry| at(entry, "/resource/subject/reference") == "Patient/355");
-        script.ensure(
-            status == 200 && names.len() == 5 && whose,
-            "five of the patient's observations",
-        )?;
-        let (_, direct) =
-            get(&format!("{}/Observation?patient=355&_summary=count", self.hfs.base))?;
-        let (total, counted) = (at(&body, "/total"), at(&direct, "/total"));
-        script.ensure(total == counted, &format!("their total, {total}, is what hfs counts"))?;
-        let next = next.ok_or("there is no next link")?;
-        script.ensure(next.starts_with(&self.base), "the next link is Ward's own")?;
-        let (status, second, _) = self.curl(script, &next, &[])?;
-        let (more, _) = page(&second);
-        script.ensure(
-            status == 200 && more.len() == 5 && more.iter().all(|one| !names.contains(one)),
-            "and leads to five others",
-        )?;
-
-        script.part("Refused");
-        let (status, refused) = self.get(script, &format!("/Patient/{OUTSIDE}"))?;
-        script.ensure(
-            status == 404,
-            "a patient outside the roster is not found, though hfs has it",
-        )?;
-        let (status, absent) = self.get(script, "/Patient/nobody")?;
-        script.ensure(
-            status == 404 && absent == refused,
-            "and the answer is the one to a patient that nobody has",
-        )?;
-        let (status, body) = self.get(script, &format!("/Observation?patient={OUTSIDE}"))?;
-        script.ensure(
-            status == 200 && page(&body).0.is_empty(),
-            "a search for its records finds nothing",
-        )?;
-        let (status, body) = self.get(script, "/Condition?patient=355")?;
-        script.ensure(
-            status == 403 && at(&body, "/issue/0/code") == "forbidden",
-            "a type that the scopes do not name is forbidden",
-        )?;
-        let url = format!("{}/Patient/355", self.base);
-        let words = [
-            "curl",
-            "--silent",
-            "--cacert",
-            "w/tls/certificate.pem",
-            "--write-out",
-            "\n%{http_code}",
-            &url,
-        ];
-        let said = script.quietly(&words, "")?;
-        script.ensure(said.out.ends_with("\n401"), "without a token the answer is 401")
-    }
-
-    /// What hfs is known to do otherwise than one would think.
-    fn traps(&self, script: &mut Transcript) -> Result<(), Error> {
-        script.part("What this server does otherwise than others");
-        let (_, _, raw) = self.curl(script, "Patient/355", &[])?;
-        let direct =
-            script.quietly(&["curl", "--silent", &format!("{}/Patient/355", self.hfs.base)], "")?;
-        let place =
-            |text: &str| text.find("\"resourceType\"").is_some_and(|at| at > text.len() / 2);
-        script.ensure(
-            place(&direct.out) && !raw.is_empty(),
-            "`resourceType` stands last in its records; they are judged and released all the same",
-        )?;
-        let (with, empty) =
-            (["--header", "X-Tenant-ID: elsewhere"], format!("{}/Patient/355", self.hfs.base));
-        let lost = script.quietly(
-            &[
-                &["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}"][..],
-                &with,
-                &[&empty],
-            ]
-            .concat(),
-            "",
-        )?;
-        let (status, ..) = self.curl(script, "Patient/355", &with)?;
-        script.ensure(
-            lost.out == "404" && status == 200,
-            "`X-Tenant-ID` switches hfs to an empty tenant (404); through Ward it does not arrive (200)",
-        )?;
-        let (status, body, _) = self.curl(script, "Observation?patient=355&_count=1", &[])?;
-        script.ensure(
-            status == 200 && page(&body).0.len() == 1,
-            "it counts nothing unless asked; a page without `total` is understood",
-        )?;
-        let (status, body, _) = self.curl(script, "Patient?_ID=907", &[])?;
-        let (names, _) = page(&body);
-        let told = body.to_string().contains("_ID");
-        let inside = names
-            .iter()
-            .filter(|one| one.starts_with("Patient/"))
-            .all(|one| ROSTER.iter().any(|id| one.ends_with(&format!("/{id}"))));
-        script.ensure(
-            status == 200 && told && inside,
-            "`_ID` in the wrong case is ignored by hfs, which answers with every patient; Ward names it, and shows the roster only",
-        )?;
-        let strict = ["--header", "Prefer: handling=strict"];
-        let (status, body, _) = self.curl(script, "Patient?favourite-colour=red", &strict)?;
-        script.ensure(
-            status == 400 && at(&body, "/resourceType") == "OperationOutcome",
-            "under `Prefer: handling=strict` an unknown parameter is refused with 400",
-        )?;
-        let form = ["--data", "_count=3", "--request", "POST"];
-        let (status, body, _) = self.curl(script, "Observation/_search?patient=907", &form)?;
-        let (names, _) = page(&body);
-        script.ensure(
-            status == 200 && names.is_empty(),
-            "hfs ignores the query of a POST search; Ward reads it, and the patient outside the roster stays unseen",
-        )?;
-        for (path, expected) in [
-            ("Patient/355/", 200),
-            ("Patient%2F355", 400),
-            ("/Patient/355", 400),
-            ("Patient/355?_format=xml", 406),
-        ] {
-            let (status, ..) = self.curl(script, path, &[])?;
-            script.ensure(status == expected, &format!("`{path}` → {status}"))?;
+    /// Everything is decided and logged, nothing is blocked.
+    fn observe(&self, script: &mut Transcript) -> Result<(), Error> {
+        script.part("Observe first");
+        script.tell("`ward init` begins with `mode = \"observe\"`: everything is decided and logged, nothing is blocked.");
+        for path in ["/Patient/907", "/Condition?patient=355", "/Patient/355/$everything"] {
+            let (status, body) = self.get(script, path)?;
+            let (_, direct) = get(&format!("{}{path}", self.hfs.base))?;
+            let entries =
+                |body: &Value| body.pointer("/entry").and_then(Value::as_array).map(Vec::len);
+            let same = if entries(&direct).is_some() {
+                entries(&body) == entries(&direct)
+            } else {
+                body == direct
+            };
+            let many =
+                entries(&direct).map_or(String::new(), |many| format!(", with all {many} entries"));
+            script.ensure(status == 200 && same, &format!("passes as hfs answers it{many}"))?;
         }
-        Ok(())
+        let said = script.run(&["ward", "report", "would-refuse", "--config", "w/ward.toml"])?;
+        script.ensure(said.good, "the report tells what enforcement would have stopped")?;
+        script.holds(&said, &[CLIENT, "ROSTER", "1 × GET Patient/{id}"])?;
+        script.ensure(!said.text.contains("355"), "and names no patient")
     }
 
-    /// For the patients of the roster Ward finds what hfs finds, in its order.
-    fn compare(&self, script: &mut Transcript) -> Result<(), Error> {
-        script.part("Ward finds what hfs finds");
-        let mut rows = String::from(
-            "| search through Ward | hfs was asked | records of both |\n|---|---|---|\n",
-        );
-        for (asked, direct) in COMPARED {
-            let through = all(
-                |url| self.curl(script, url, &[]).map(|(status, body, _)| (status, body)),
-                asked,
-            )?;
-            let there = all(get, &format!("{}/{direct}", self.hfs.base))?;
-            if through != there {
-                return Err(format!("{asked}: Ward finds {through:?}, hfs {there:?}").into());
-            }
-            rows += &format!("| `{asked}` | `{direct}` | {} |\n", there.len());
-        }
-        script.table(&rows);
-        script.ensure(true, "the same records in the same order, page by page")
+    /// The switch, while it serves.
+    fn enforce(&self, script: &mut Transcript) -> Result<(), Error> {
+        script.part("Enforce");
+        replace(&self.dir.join("w/ward.toml"), &[("mode = \"observe\"", "mode = \"enforce\"")])?;
+        let serving = self.serving.as_ref().ok_or("ward does not run")?;
+        Command::new("kill").args(["-HUP", &serving.0.id().to_string()]).status()?;
+        self.until(|said| said.contains("was read again and is in force"))?;
+        script
+            .ensure(true, "`mode = \"enforce\"` and SIGHUP: the same process enforces from now on")
     }
 
     /// SIGTERM, and the log.

@@ -4,9 +4,11 @@
 //! `ward-interop hfs`: helios-hfs 0.2.7. Every step asserts status and content; the first one that is off ends
 //! the run with status 1. The transcript is written only when all went as it should.
 
+mod compare;
 mod guard;
 mod hfs;
 mod mask;
+mod read;
 mod transcript;
 
 use std::fs;
@@ -58,6 +60,8 @@ fn run(words: &[&str]) -> Result<(), Error> {
     let binary = Hfs::find()?;
     let mut script = Transcript::new(&scratch.0);
     let mut hfs = Hfs::start(&binary, &data, &scratch.0)?;
+    script.name(&hfs.base, "http://127.0.0.1:HFS");
+    script.title("Ward in front of helios-hfs: `just interop-hfs`")?;
     hfs.load(&data, &mut script)?;
     Guard::walk(&hfs, &scratch.0, &mut script)?;
     fs::write(&out, script.text())?;

@@ -61,6 +61,22 @@ impl Transcript {
         self.text.push('\n');
     }
 
+    /// What this is, when, and of which sources.
+    pub fn title(&mut self, title: &str) -> Result<(), Error> {
+        let date = self.quietly(&["date", "--utc", "+%F"], "")?.out;
+        let here = env!("CARGO_MANIFEST_DIR");
+        let commit = self
+            .quietly(&["git", "-C", here, "describe", "--always", "--dirty", "--exclude", "*"], "")?
+            .out;
+        self.add(&format!(
+            "# {title}\n\nWritten by the run of {}, Ward {}. Ids, times, ports and secrets are replaced by words; what a line \
+             with ✓ says was asserted.",
+            date.trim(),
+            commit.trim()
+        ));
+        Ok(())
+    }
+
     /// A heading.
     pub fn part(&mut self, title: &str) {
         self.add(&format!("\n## {title}\n"));
