@@ -72,6 +72,10 @@ pub(crate) enum Meaning<'a> {
 
 impl<'a> Meaning<'a> {
     pub(crate) fn of(text: &'a str, bases: &[&str]) -> Self {
+        // Nearly all references are a type and an id; none of those is anything else.
+        if let Some(local) = Self::plain(text) {
+            return local;
+        }
         if text.starts_with('#') {
             return Self::Contained;
         }
@@ -89,6 +93,13 @@ impl<'a> Meaning<'a> {
             }
         }
         Self::Foreign { patient: may_say_patient(text) }
+    }
+
+    fn plain(text: &'a str) -> Option<Self> {
+        let slash = text.bytes().position(|octet| octet == b'/')?;
+        let (name, id) = (text.get(..slash)?, text.get(slash.checked_add(1)?..)?);
+        let rtype = ResourceType::from_name(name)?;
+        FhirId::well_formed(id).then_some(Self::Local { rtype, id, version: None })
     }
 
     fn local(text: &'a str) -> Self {

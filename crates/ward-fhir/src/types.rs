@@ -15,8 +15,16 @@ pub struct ResourceType(u8);
 impl ResourceType {
     /// The type of this exact name.
     pub fn from_name(name: &str) -> Option<Self> {
-        let index = TYPES.binary_search_by(|row| row.name.cmp(name)).ok()?;
-        u8::try_from(index).ok().map(Self)
+        /// Where the names of each first letter begin, for `A` to `Z` and what follows.
+        static LETTERS: LazyLock<Vec<usize>> = LazyLock::new(|| {
+            let before =
+                |letter: u8| TYPES.partition_point(|row| row.name.as_bytes() < &[letter][..]);
+            (b'A'..=b'Z' + 1).map(before).collect()
+        });
+        let letter = usize::from(name.bytes().next()?.checked_sub(b'A')?);
+        let (begin, end) = (*LETTERS.get(letter)?, *LETTERS.get(letter + 1)?);
+        let at = TYPES.get(begin..end)?.iter().position(|row| row.name == name)?;
+        u8::try_from(begin.checked_add(at)?).ok().map(Self)
     }
 
     /// Its name.

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ward_core::json::{Document, Item, Items, JsonError};
+use ward_core::json::{Document, Item, Items, JsonError, Unescaped};
 use ward_core::{Limits, PatientId};
 
 use crate::reference::{Meaning, is_surely_no_patient};
@@ -104,7 +104,8 @@ pub struct ResourceView {
 impl ResourceView {
     /// Reads one resource.
     pub fn parse(json: &str, bases: &ReferenceBases, limits: &Limits) -> Result<Self, ViewError> {
-        let document = Document::parse(json, limits.upstream_json_depth)?;
+        let unescaped = Unescaped::of(json);
+        let document = Document::parse(json, &unescaped, limits.upstream_json_depth)?;
         let root = document.root()?;
         if !root.is_object() {
             return Err(ViewError::Shape);

@@ -1,13 +1,12 @@
 //! A strict JSON document as one flat list, for the hot path: the same rules as [`super::parse`], without a
-//! tree. Names and strings are slices of the text; only escaped ones are copied.
+//! tree. Names and strings are slices of the text; only escaped ones are copied, beforehand.
 //!
 //! Each value stands before all that is in it and says how many values that are, so that reading it,
 //! stepping over it and looking at everything below it are walks over a slice.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::scanner::Scanner;
+use super::scanner::{Scanner, Unescaped};
 use super::{DEEPEST, JsonError};
 
 /// One parsed document.
@@ -27,32 +26,39 @@ pub struct Item<'d> {
 #[derive(Debug, Clone)]
 struct Node<'a> {
     /// Empty in arrays and outermost.
-    name: Cow<'a, str>,
-    kind: Kind<'a>,
+    name: &'a str,
+    /// Empty if it is no string.
+    text: &'a str,
     /// How many nodes after this one are in it.
     size: usize,
+    kind: Kind,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
     Object,
     Array,
-    Text(Cow<'a, str>),
+    Text,
     /// A number, true, false or null.
     Plain,
 }
 
 impl<'a> Document<'a> {
-    /// Parses one document of at most `depth` levels of objects and arrays (capped at 100).
-    pub fn parse(text: &'a str, depth: usize) -> Result<Self, JsonError> {
-        Reading {
-            scanner: Scanner::new(text),
+    /// Parses one document of at most `depth` levels of objects and arrays (capped at 100). Its escaped
+    /// strings are kept by the caller.
+    pub fn parse(text: &'a str, unescaped: &'a Unescaped, depth: usize) -> Result<Self, JsonError> {
+        let mut reading = Reading {
+            scanner: Scanner::new(text, unescaped),
             depth: depth.min(DEEPEST),
             // A record has about one value in twelve octets; more room is made as needed.
             nodes: Vec::with_capacity((text.len() / 12).clamp(1, 512)),
             open: Vec::with_capacity(16),
+            fault: JsonError::Malformed,
+        };
+        match reading.document() {
+            Some(()) => Ok(Self { nodes: reading.nodes }),
+            None => Err(reading.fault),
         }
-        .document()
     }
 
     /// The outermost value.
@@ -63,24 +69,24 @@ impl<'a> Document<'a> {
 
 impl<'d> Item<'d> {
     /// Its name, if it is a member of an object; else empty.
-    pub fn name(self) -> &'d str {
-        &self.node.name
+    pub const fn name(self) -> &'d str {
+        self.node.name
     }
 
     /// Whether it is an object.
-    pub fn is_object(self) -> bool {
-        self.node.kind == Kind::Object
+    pub const fn is_object(self) -> bool {
+        matches!(self.node.kind, Kind::Object)
     }
 
     /// Whether it is an array.
-    pub fn is_array(self) -> bool {
-        self.node.kind == Kind::Array
+    pub const fn is_array(self) -> bool {
+        matches!(self.node.kind, Kind::Array)
     }
 
     /// The text of a string.
-    pub fn text(self) -> Option<&'d str> {
-        match &self.node.kind {
-            Kind::Text(text) => Some(text),
+    pub const fn text(self) -> Option<&'d str> {
+        match self.node.kind {
+            Kind::Text => Some(self.node.text),
             _ => None,
         }
     }
@@ -92,7 +98,7 @@ impl<'d> Item<'d> {
 
     /// The member of this name, if it is an object that has one.
     pub fn get(self, name: &str) -> Option<Self> {
-        if self.is_object() { self.inner().find(|item| *item.node.name == *name) } else { None }
+        if self.is_object() { self.inner().find(|item| item.name() == name) } else { None }
     }
 
     /// Itself and everything in it on any level, in order.
@@ -115,6 +121,7 @@ pub struct Items<'d> {
 impl<'d> Iterator for Items<'d> {
     type Item = Item<'d>;
 
+    #[inline]
     fn next(&mut self) -> Option<Item<'d>> {
         let (node, after) = self.rest.split_first()?;
         let (below, rest) = after.split_at_checked(node.size)?;
@@ -123,118 +130,118 @@ impl<'d> Iterator for Items<'d> {
     }
 }
 
-/// A document that is being read.
+/// A document that is being read. What ends early is refused, by its `fault`.
 struct Reading<'a> {
     scanner: Scanner<'a>,
     depth: usize,
     nodes: Vec<Node<'a>>,
     /// The objects and arrays that have not ended, outermost first.
-    open: Vec<Open>,
+    open: Vec<Open<'a>>,
+    fault: JsonError,
 }
 
-struct Open {
+struct Open<'a> {
     /// Place of the first node in it.
     first: usize,
     object: bool,
-    names: Names,
+    names: Names<'a>,
 }
 
 impl<'a> Reading<'a> {
-    fn document(mut self) -> Result<Document<'a>, JsonError> {
-        let mut name = Cow::Borrowed("");
+    fn document(&mut self) -> Option<()> {
+        let mut name = "";
         loop {
-            let byte = self.scanner.token().ok_or(JsonError::Malformed)?;
-            let kind = match byte {
-                b'"' => Kind::Text(self.scanner.string()?),
-                b'{' => Kind::Object,
-                b'[' => Kind::Array,
+            let byte = self.scanner.token()?;
+            let (kind, text) = match byte {
+                b'"' => (Kind::Text, self.scanner.string()?),
+                b'{' => (Kind::Object, ""),
+                b'[' => (Kind::Array, ""),
                 _ => {
                     self.scanner.plain(byte)?;
-                    Kind::Plain
+                    (Kind::Plain, "")
                 }
             };
-            self.nodes.push(Node { name, kind, size: 0 });
-            if matches!(byte, b'{' | b'[') {
+            self.nodes.push(Node { name, text, size: 0, kind });
+            if matches!(kind, Kind::Object | Kind::Array) {
                 if self.open.len() >= self.depth {
-                    return Err(JsonError::TooDeep);
+                    self.fault = JsonError::TooDeep;
+                    return None;
                 }
                 self.scanner.step();
-                let object = byte == b'{';
-                self.open.push(Open { first: self.nodes.len(), object, names: Names::default() });
+                let (first, object) = (self.nodes.len(), kind == Kind::Object);
+                self.open.push(Open { first, object, names: Names::default() });
                 if !self.at_end(object) {
                     name = self.name()?;
                     continue;
                 }
             }
-            match self.next()? {
-                Some(next) => name = next,
-                None => return Ok(Document { nodes: self.nodes }),
+            if !self.leave()? {
+                return if self.scanner.token().is_none() { Some(()) } else { None };
             }
+            name = self.name()?;
         }
     }
 
     /// Whether the innermost object or array ends here.
+    #[inline]
     fn at_end(&mut self, object: bool) -> bool {
         self.scanner.token() == Some(if object { b'}' } else { b']' })
     }
 
-    /// Behind a value: steps out of all that ends here, and to the next value; its name. `None` behind
-    /// the whole document.
-    fn next(&mut self) -> Result<Option<Cow<'a, str>>, JsonError> {
+    /// Behind a value: steps out of all that ends here, and over the comma. Whether there is one.
+    #[inline]
+    fn leave(&mut self) -> Option<bool> {
         while let Some(Open { first, object, .. }) = self.open.last() {
             let (first, object) = (*first, *object);
-            if self.at_end(object) {
-                self.scanner.step();
-                self.open.pop();
-                let size = self.nodes.len().saturating_sub(first);
-                if let Some(node) = first.checked_sub(1).and_then(|at| self.nodes.get_mut(at)) {
-                    node.size = size;
-                }
-            } else if self.scanner.take(b',') {
-                return self.name().map(Some);
-            } else {
-                return Err(JsonError::Malformed);
+            if self.scanner.take(b',') {
+                return Some(true);
             }
+            if !self.at_end(object) {
+                return None;
+            }
+            self.scanner.step();
+            self.open.pop();
+            let size = self.nodes.len().saturating_sub(first);
+            self.nodes.get_mut(first.checked_sub(1)?)?.size = size;
         }
-        match self.scanner.token() {
-            None => Ok(None),
-            Some(_) => Err(JsonError::Malformed),
-        }
+        Some(false)
     }
 
     /// The name and colon before a value of an object; nothing before an item of an array.
-    fn name(&mut self) -> Result<Cow<'a, str>, JsonError> {
+    #[inline]
+    fn name(&mut self) -> Option<&'a str> {
         let Some(Open { first, names, object: true }) = self.open.last_mut() else {
-            return Ok(Cow::Borrowed(""));
+            return Some("");
         };
         if self.scanner.token() != Some(b'"') {
-            return Err(JsonError::Malformed);
+            return None;
         }
         let name = self.scanner.string()?;
-        if names.stands_twice(&name, self.nodes.get(*first..).unwrap_or_default()) {
-            return Err(JsonError::Duplicate);
+        if names.stands_twice(name, self.nodes.get(*first..)?) {
+            self.fault = JsonError::Duplicate;
+            return None;
         }
-        if self.scanner.take(b':') { Ok(name) } else { Err(JsonError::Malformed) }
+        self.scanner.take(b':').then_some(name)
     }
 }
 
 /// The names of the object that is being read.
 #[derive(Default)]
-struct Names {
-    count: usize,
+struct Names<'a> {
     /// One bit for each name, by its length and ends; names that share none need no comparing.
     bits: u64,
+    count: u32,
     /// Of larger objects, so that the work stays in proportion to the text.
-    many: BTreeSet<String>,
+    many: Option<Box<BTreeSet<&'a str>>>,
 }
 
 /// Members up to which each name is compared with the others.
-const FEW: usize = 32;
+const FEW: u32 = 32;
 
-impl Names {
+impl<'a> Names<'a> {
     /// Whether the object with these members has this name already; it has it from now on.
     #[inline]
-    fn stands_twice(&mut self, name: &str, members: &[Node<'_>]) -> bool {
+    fn stands_twice(&mut self, name: &'a str, members: &[Node<'a>]) -> bool {
         self.count = self.count.saturating_add(1);
         if self.count > FEW {
             return self.stands_among_many(name, members);
@@ -242,23 +249,30 @@ impl Names {
         let bit = bit(name);
         let fresh = self.bits & bit == 0;
         self.bits |= bit;
-        !fresh && Items { rest: members }.any(|item| item.node.name == name)
+        !fresh && Items { rest: members }.any(|item| item.name() == name)
     }
 
     #[cold]
-    fn stands_among_many(&mut self, name: &str, members: &[Node<'_>]) -> bool {
-        if self.many.is_empty() {
-            self.many.extend(Items { rest: members }.map(|item| item.node.name.to_string()));
-        }
-        !self.many.insert(name.to_owned())
+    fn stands_among_many(&mut self, name: &'a str, members: &[Node<'a>]) -> bool {
+        let many = self.many.get_or_insert_with(|| {
+            let mut names = BTreeSet::new();
+            let mut rest = members;
+            while let Some((node, after)) = rest.split_first() {
+                names.insert(node.name);
+                rest = after.get(node.size..).unwrap_or_default();
+            }
+            Box::new(names)
+        });
+        !many.insert(name)
     }
 }
 
+#[inline]
 fn bit(name: &str) -> u64 {
     let bytes = name.as_bytes();
     let (first, last) = (bytes.first().copied(), bytes.last().copied());
-    let mix = u32::from(first.unwrap_or(0)).wrapping_mul(7)
-        ^ u32::from(last.unwrap_or(0)).wrapping_mul(3)
-        ^ u32::try_from(bytes.len()).unwrap_or(0).wrapping_mul(5);
-    1_u64.wrapping_shl(mix)
+    let mix = u64::from(first.unwrap_or(0))
+        ^ u64::from(last.unwrap_or(0)).wrapping_mul(3)
+        ^ (bytes.len() as u64).wrapping_mul(11);
+    1 << (mix & 63)
 }

@@ -4,20 +4,46 @@
 //! is one is left to `serde_json`, so that there is one reading of them. Refuses control characters in
 //! strings; the rest of the grammar is its readers' to demand.
 
-use std::borrow::Cow;
+/// The escaped strings of a text, unescaped, in their order. Apart from the document, so that whatever is in
+/// it is a slice of one text or of the other.
+#[derive(Debug, Default)]
+pub struct Unescaped(Vec<Option<String>>);
 
-use super::JsonError;
+impl Unescaped {
+    /// Reads a text that may be no JSON at all: then so is what is made of it.
+    pub fn of(text: &str) -> Self {
+        let mut found = Vec::new();
+        if text.as_bytes().contains(&b'\\') {
+            let none = Self::default();
+            let mut scanner = Scanner::new(text, &none);
+            // Outside of strings there is neither quote nor backslash.
+            while let Some(before) = text.as_bytes().get(scanner.at..) {
+                let Some(quote) = before.iter().position(|octet| *octet == b'"') else { break };
+                scanner.at += quote;
+                let begin = scanner.at;
+                let Some(escaped) = scanner.end() else { break };
+                if escaped {
+                    let whole = text.get(begin..scanner.at).unwrap_or_default();
+                    found.push(serde_json::from_str(whole).ok());
+                }
+            }
+        }
+        Self(found)
+    }
+}
 
 /// Reads a text from its start to its end.
 #[derive(Debug, Clone)]
 pub(super) struct Scanner<'a> {
     text: &'a str,
     at: usize,
+    /// Those that are still to come.
+    unescaped: std::slice::Iter<'a, Option<String>>,
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) const fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+    pub(super) fn new(text: &'a str, unescaped: &'a Unescaped) -> Self {
+        Self { text, at: 0, unescaped: unescaped.0.iter() }
     }
 
     /// The next octet behind white space, not taken yet.
@@ -47,32 +73,39 @@ impl<'a> Scanner<'a> {
         there
     }
 
-    /// Takes the string whose quote [`Scanner::token`] showed.
+    /// Takes the string whose quote [`Scanner::token`] showed. `None` if it is none.
     #[inline]
-    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
-        let (quote, inside) = (self.at, self.at + 1);
+    pub(super) fn string(&mut self) -> Option<&'a str> {
+        let inside = self.at + 1;
         let end = inside + self.special(inside);
         if self.text.as_bytes().get(end) == Some(&b'"') {
             self.at = end + 1;
-            return self.text.get(inside..end).map(Cow::Borrowed).ok_or(JsonError::Malformed);
+            return self.text.get(inside..end);
         }
-        self.escaped(quote, end).map(Cow::Owned)
+        self.escaped()
     }
 
-    /// The same with the first backslash, or what ends it otherwise, at `end`.
     #[cold]
-    fn escaped(&mut self, quote: usize, mut end: usize) -> Result<String, JsonError> {
+    fn escaped(&mut self) -> Option<&'a str> {
+        self.end()?;
+        self.unescaped.next()?.as_deref()
+    }
+
+    /// Takes the same without reading it: whether anything in it is escaped. `None` if it does not end.
+    fn end(&mut self) -> Option<bool> {
+        let inside = self.at + 1;
+        let mut end = inside + self.special(inside);
+        let escaped = self.text.as_bytes().get(end) == Some(&b'\\');
         while self.text.as_bytes().get(end) == Some(&b'\\') {
             // Whatever is escaped is one octet, or begins with one and goes on with others that end nothing.
             end += 2;
             end += self.special(end);
         }
         if self.text.as_bytes().get(end) != Some(&b'"') {
-            return Err(JsonError::Malformed);
+            return None;
         }
         self.at = end + 1;
-        let whole = self.text.get(quote..self.at).ok_or(JsonError::Malformed)?;
-        serde_json::from_str(whole).map_err(|_| JsonError::Malformed)
+        Some(escaped)
     }
 
     /// How many octets from `at` are neither quote nor backslash nor control character.
@@ -101,7 +134,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes the number, `true`, `false` or `null` that begins with the octet that [`Scanner::token`] showed.
-    pub(super) fn plain(&mut self, first: u8) -> Result<(), JsonError> {
+    /// `None` if it is none.
+    pub(super) fn plain(&mut self, first: u8) -> Option<()> {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
         let length = match first {
             b't' if rest.starts_with(b"true") => 4,
@@ -117,13 +151,13 @@ impl<'a> Scanner<'a> {
                     && (first != b'0' || length == 1)
                     && number.iter().all(u8::is_ascii_digit);
                 if !small && serde_json::from_slice::<serde_json::Number>(number).is_err() {
-                    return Err(JsonError::Malformed);
+                    return None;
                 }
                 length
             }
-            _ => return Err(JsonError::Malformed),
+            _ => return None,
         };
         self.at += length;
-        Ok(())
+        Some(())
     }
 }
