@@ -114,15 +114,31 @@ impl Gateway {
                 }
                 Err(fault) => return Err(fault),
             };
-            let set = Searchset::parse(&bytes, limits)
-                .map_err(|_| Fault::Upstream("its answer is not a searchset"))?;
+            let mended;
+            let mut mark = None;
+            let set = match Searchset::parse(&bytes, limits) {
+                Ok(set) => Ok(set),
+                Err(_) => match mend(&bytes) {
+                    None => Err(Fault::Upstream("its answer is not a searchset")),
+                    Some((text, with)) => {
+                        (mended, mark) = (text, Some(with));
+                        Searchset::parse(mended.as_bytes(), limits)
+                            .map_err(|_| Fault::Upstream("its answer is not a searchset"))
+                    }
+                },
+            }?;
             (read, row) = (true, 0);
             if at.place == Place::First {
                 Upstream::check_self(&request, set.self_link.as_deref());
             }
             let passed_over = at.skip.min(set.entries.len());
             for (index, entry) in set.entries.iter().enumerate().skip(passed_over) {
-                let Some(record) = self.entry(permit, entry, page.records.is_empty()) else {
+                let marked = mark.is_some_and(|mark: char| entry.resource.contains(mark));
+                if marked {
+                    self.note_unreadable("not UTF-8");
+                }
+                let first = page.records.is_empty();
+                let Some(record) = self.entry(permit, entry, first).filter(|_| !marked) else {
                     page.withheld = page.withheld.saturating_add(u64::from(is_match(entry)));
                     continue;
                 };
@@ -232,6 +248,22 @@ impl Gateway {
             }
         }
     }
+}
+
+/// A page that is not UTF-8, with a noncharacter that stands nowhere else in it for what is not: a record that holds one
+/// cannot be judged (B6), the others can. `None` if it is UTF-8, or holds all of these characters already.
+fn mend(bytes: &[u8]) -> Option<(String, char)> {
+    std::str::from_utf8(bytes).err()?;
+    let lossy = String::from_utf8_lossy(bytes);
+    let mark = ('\u{fdd0}'..='\u{fdef}').find(|mark| !lossy.contains(*mark))?;
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push(mark);
+        }
+    }
+    Some((text, mark))
 }
 
 /// Includes and outcomes are nobody's matches (F1, E6).

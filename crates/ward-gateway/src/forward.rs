@@ -27,6 +27,11 @@ pub(crate) struct Upstream {
     limits: Arc<Limits>,
 }
 
+/// Said of a status that has no meaning here: 403, 500 and others.
+const FAILS: &str = "its status has no meaning here";
+/// An id that no record has.
+const NOBODY: &str = "ward-asks-for-nobody";
+
 /// Which page of a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -58,8 +63,22 @@ impl Upstream {
     pub(crate) async fn read(&self, permit: &Permit) -> Result<Option<Bytes>, Fault> {
         match self.send(&format!("/{}", permit.request().upstream_target()), false).await {
             Err(Fault::NotSupported | Fault::Oversized) => Ok(None),
+            // Refused or failed for this record, while it answers for others: that is what is stored.
+            Err(Fault::Upstream(FAILS)) if self.answers_for_others(permit).await => {
+                tracing::warn!(
+                    "the upstream fails on one record, which was answered as if it were not there"
+                );
+                Ok(None)
+            }
             answer => answer,
         }
+    }
+
+    /// Whether the upstream knows what to say of a record that it does not have.
+    async fn answers_for_others(&self, permit: &Permit) -> bool {
+        let target = permit.request().upstream_target();
+        let rtype = target.split(['/', '?']).next().unwrap_or_default();
+        self.send(&format!("/{rtype}/{NOBODY}"), false).await.is_ok()
     }
 
     /// Reads one page of a search that a permit allows, `count` entries long if the upstream agrees.
@@ -130,7 +149,9 @@ impl Upstream {
                 Err(Fault::UpstreamDown)
             }
             status if status.is_redirection() => Err(Fault::Upstream("it redirects")),
-            _ => Err(Fault::Upstream("its status has no meaning here")),
+            // Ward's own credentials, whatever was asked.
+            StatusCode::UNAUTHORIZED => Err(Fault::Upstream("it refuses Ward's credentials")),
+            _ => Err(Fault::Upstream(FAILS)),
         }
     }
 

@@ -189,3 +189,60 @@ async fn only_matches_of_the_asked_type_pass_a_search() {
     assert_eq!(bundle["entry"][0]["fullUrl"], format!("{PUBLIC}/Observation/1"));
     assert!(bundle.get("id").is_none() && bundle.get("meta").is_none());
 }
+
+/// A record on which the upstream fails is as one that is not there, as long as it answers for others: whether it fails is
+/// a question of what is stored (result rule). Where it fails on all, that is said.
+#[tokio::test]
+async fn a_record_on_which_the_upstream_fails_is_as_absent() {
+    for status in [403, 500, 501] {
+        for all in [false, true] {
+            let honest = server(vec![observation("o1", "a")]);
+            let door = Door::before(
+                Arc::new(move |base: &str, target: &str| {
+                    if all || target.starts_with("/Observation/bad") {
+                        return reply(status, "text/plain", "secret");
+                    }
+                    honest(base, target)
+                }),
+                limits(),
+            )
+            .await;
+            let bad = door.get("/Observation/bad").await;
+            if all {
+                assert_eq!(bad.status, 502, "{status}");
+            } else {
+                let absent = door.get("/Observation/absent").await;
+                assert_eq!(bad.comparable(), absent.comparable(), "{status}");
+                assert_eq!(bad.status, 404);
+                assert_eq!(door.get("/Observation/o1").await.status, 200);
+            }
+        }
+    }
+}
+
+/// One record that is not UTF-8 is withheld; the rest of its page is not.
+#[tokio::test]
+async fn a_record_that_is_not_utf_8_is_withheld_and_its_page_is_not() {
+    let honest =
+        server(vec![observation("o1", "a"), observation("o2", "a"), observation("o3", "b")]);
+    for (broken, left) in [("o2", vec!["o1", "o3"]), ("o1", vec!["o2", "o3"])] {
+        let honest = Arc::clone(&honest);
+        let door = Door::before(
+            Arc::new(move |base: &str, target: &str| {
+                let Reply::Raw(mut bytes) = honest(base, target) else { return Reply::Hang };
+                let named = format!(r#""{broken}""#);
+                let at = bytes.windows(named.len()).position(|text| text == named.as_bytes());
+                if let Some(at) = at {
+                    // As long as it was, and no text.
+                    bytes[at + 2] = 0xff;
+                }
+                Reply::Raw(bytes)
+            }),
+            limits(),
+        )
+        .await;
+        let answer = door.get("/Observation").await;
+        assert_eq!(answer.status, 200, "{broken}");
+        assert_eq!(answer.ids(), left);
+    }
+}
