@@ -279,8 +279,10 @@ pub enum AdminError {
     /// As many operators as are allowed.
     #[error("there are {0} operators already (limits.operators)")]
     TooMany(usize),
-    /// The bootstrap code is wrong, was used or has expired, or there is an operator already.
-    #[error("the code is wrong, used or expired; restart `ward serve` for a new one")]
+    /// The code is wrong, was used or has expired, there is an operator already, or one of the name.
+    #[error(
+        "the code is wrong, used or expired, or the name is taken; restart `ward serve` for a new one"
+    )]
     Code,
     /// The key is wrong.
     #[error("the operator key is not valid")]

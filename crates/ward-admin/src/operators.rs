@@ -34,7 +34,19 @@ impl Admin {
         }
     }
 
-    /// Makes the first operator, a security officer, for one who has the code of the console.
+    /// A one-time code for the console of the machine although there are operators: makes one more security
+    /// officer where keys were lost, which the officers who are left could not do alone.
+    pub async fn offer_recovery(&self) -> Result<BootstrapCode, AdminError> {
+        let code = BootstrapCode::new(&*self.deps.rng);
+        let expires = self.deps.clock.now().plus(self.deps.limits.bootstrap_life);
+        let event = self.event(&console(), EventKind::Operator, "recovery-offered");
+        let operators = &self.deps.store.operators;
+        let seq = operators.offer_one_more(&self.tenant, code.hash(), expires, event).await?;
+        self.deps.sink.settle(seq).await?;
+        Ok(code)
+    }
+
+    /// Makes the operator, a security officer, for one who has the code of the console.
     pub async fn bootstrap(
         &self,
         typed: &str,

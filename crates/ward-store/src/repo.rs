@@ -409,13 +409,22 @@ pub trait Operators: Send + Sync {
         event: Event,
     ) -> Kept<'a, OutboxSeq>;
 
-    /// Uses the bootstrap code: makes the first operator. [`StoreError::Conflict`] if there is no such
-    /// code, it expired, it was used, or there is an operator.
+    /// The same although there are operators: for one more, when keys were lost.
+    fn offer_one_more<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        hash: [u8; 32],
+        expires: Timestamp,
+        event: Event,
+    ) -> Kept<'a, OutboxSeq>;
+
+    /// Uses the code: makes the operator for whom it was offered. [`StoreError::Conflict`] if there is no such
+    /// code, it expired or it was used.
     fn claim(
         &self,
         hash: [u8; 32],
         now: Timestamp,
-        first: OperatorRecord,
+        operator: OperatorRecord,
         event: Event,
     ) -> Kept<'_, OutboxSeq>;
 

@@ -66,4 +66,8 @@ pub(crate) struct Serve {
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = "ward.toml")]
     pub(crate) config: PathBuf,
+    /// Where operators lost their keys: print a one-time code on this console that makes one more security
+    /// officer. It is recorded.
+    #[arg(long)]
+    pub(crate) recover_operators: bool,
 }

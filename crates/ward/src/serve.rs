@@ -156,7 +156,7 @@ pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error:
     );
 
     warn_of_mode(&config);
-    let desk = open_desk(&config, &house).await?;
+    let desk = open_desk(&config, &house, options.recover_operators).await?;
     let drain = config.limits.upstream_timeout + Duration::from_secs(5);
     let reloader = Arc::new(Reloader::new(&options.config, config, house.knobs.clone(), system));
     house.machine.reload_with(reloader.clone());
@@ -189,6 +189,7 @@ pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error:
 async fn open_desk(
     config: &Config,
     house: &House,
+    recover: bool,
 ) -> Result<ops::Running, Box<dyn std::error::Error>> {
     let address = config.admin.address;
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::System {
@@ -201,10 +202,17 @@ async fn open_desk(
     let desk = ops::start(listener, tls, house.ops.clone()).await?;
     let (at, life) = (desk.local_addr(), config.limits.bootstrap_life);
     tracing::info!(address = %at, "admin listener: /healthz /readyz /metrics");
-    if let Some(code) = house.admin.offer_bootstrap().await? {
+    let first = house.admin.offer_bootstrap().await?;
+    let none = first.is_some();
+    let code = match first {
+        None if recover => Some(house.admin.offer_recovery().await?),
+        first => first,
+    };
+    if let Some(code) = code {
+        let why = if none { "no operator yet" } else { "one more security officer can be made" };
         // Not a diagnostic: a secret for whoever sits here, once, and in no log.
         ui::notice(&format!(
-            "no operator yet. Within {} minutes: ward admin bootstrap --name NAME --key-file FILE\n\
+            "{why}. Within {} minutes: ward admin bootstrap --name NAME --key-file FILE\n\
              and type this code, which works once: {}",
             life.as_secs().div_ceil(60),
             code.expose(),

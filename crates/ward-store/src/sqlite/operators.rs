@@ -1,7 +1,7 @@
 //! Operators, the bootstrap code and acts that wait for a second person; and the probe of the store.
 //!
 //! Who may do what is decided in `ward-admin`. What must hold whoever comes first is decided here, in the
-//! transaction: the first operator is made once, by one code; an act is taken once; a name is one's own.
+//! transaction: a code makes one operator, once; an act is taken once; a name is one's own.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use ward_core::{ApprovalId, Event, OperatorId, OutboxSeq, TenantId, Timestamp, crypto};
@@ -55,6 +55,21 @@ fn nobody_yet(db: &Connection, tenant: &TenantId) -> Result<(), StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM operators WHERE tenant = ?)";
     let found: bool = db.query_row(sql, [tenant.as_str()], |row| row.get(0))?;
     if found { Err(StoreError::Conflict) } else { Ok(()) }
+}
+
+/// Keeps the hash of a code in place of an earlier one.
+fn keep_code(
+    db: &Connection,
+    tenant: &TenantId,
+    hash: [u8; 32],
+    expires: Timestamp,
+) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO bootstrap_codes (tenant, hash, expires) VALUES (?, ?, ?)
+         ON CONFLICT (tenant) DO UPDATE SET hash = excluded.hash, expires = excluded.expires",
+        params![tenant.as_str(), hash, millis(expires)],
+    )?;
+    Ok(())
 }
 
 fn exactly_one(changed: usize) -> Result<(), StoreError> {
@@ -147,45 +162,43 @@ impl Operators for Store {
         expires: Timestamp,
         event: Event,
     ) -> Kept<'a, OutboxSeq> {
-        Box::pin(async move {
-            let whose = tenant.clone();
-            self.change(
-                tenant,
-                event,
-                move |db| {
-                    nobody_yet(db, &whose)?;
-                    db.execute(
-                        "INSERT INTO bootstrap_codes (tenant, hash, expires) VALUES (?, ?, ?)
-                         ON CONFLICT (tenant) DO UPDATE SET
-                             hash = excluded.hash, expires = excluded.expires",
-                        params![whose.as_str(), hash, millis(expires)],
-                    )?;
-                    Ok(())
-                },
-                |()| (),
-            )
-            .await
-        })
+        let whose = tenant.clone();
+        let write = move |db: &Connection| {
+            nobody_yet(db, &whose)?;
+            keep_code(db, &whose, hash, expires)
+        };
+        Box::pin(async move { self.change(tenant, event, write, |()| ()).await })
+    }
+
+    fn offer_one_more<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        hash: [u8; 32],
+        expires: Timestamp,
+        event: Event,
+    ) -> Kept<'a, OutboxSeq> {
+        let whose = tenant.clone();
+        let write = move |db: &Connection| keep_code(db, &whose, hash, expires);
+        Box::pin(async move { self.change(tenant, event, write, |()| ()).await })
     }
 
     fn claim(
         &self,
         hash: [u8; 32],
         now: Timestamp,
-        first: OperatorRecord,
+        operator: OperatorRecord,
         event: Event,
     ) -> Kept<'_, OutboxSeq> {
         Box::pin(async move {
-            let tenant = first.tenant.clone();
-            let sealed = self.seal_operator(&first).await?;
+            let tenant = operator.tenant.clone();
+            let sealed = self.seal_operator(&operator).await?;
             self.change(
                 &tenant,
                 event,
                 move |db| {
-                    nobody_yet(db, &first.tenant)?;
                     let sql = "SELECT hash, expires FROM bootstrap_codes WHERE tenant = ?";
                     let found: Option<([u8; 32], i64)> = db
-                        .query_row(sql, [first.tenant.as_str()], |row| {
+                        .query_row(sql, [operator.tenant.as_str()], |row| {
                             Ok((row.get(0)?, row.get(1)?))
                         })
                         .optional()?;
@@ -194,8 +207,8 @@ impl Operators for Store {
                         return Err(StoreError::Conflict);
                     }
                     let sql = "DELETE FROM bootstrap_codes WHERE tenant = ?";
-                    exactly_one(db.execute(sql, [first.tenant.as_str()])?)?;
-                    insert(db, &first, &sealed)
+                    exactly_one(db.execute(sql, [operator.tenant.as_str()])?)?;
+                    insert(db, &operator, &sealed)
                 },
                 |()| (),
             )

@@ -47,6 +47,12 @@ async fn one_code_makes_one_first_operator_and_only_in_time() {
     assert!(operators.list(&world.other).await.unwrap().is_empty());
     let offer = operators.offer(tenant, [2; 32], expires, event()).await;
     assert!(matches!(offer, Err(StoreError::Conflict)), "there is an operator");
+    // When keys were lost: one more, once.
+    let _ = operators.offer_one_more(tenant, [3; 32], expires, event()).await.unwrap();
+    assert!(matches!(claim([2; 32], now).await, Err(StoreError::Conflict)), "never offered");
+    let _ = claim([3; 32], now).await.unwrap();
+    assert!(matches!(claim([3; 32], now).await, Err(StoreError::Conflict)), "used");
+    assert_eq!(operators.list(tenant).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

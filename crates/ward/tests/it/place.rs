@@ -234,9 +234,14 @@ pub struct Serving {
 
 impl Serving {
     pub async fn start(place: &Place) -> Self {
+        Self::start_with(place, &[]).await
+    }
+
+    pub async fn start_with(place: &Place, options: &[&str]) -> Self {
         let log = place.path("stderr");
         let child = Command::new(env!("CARGO_BIN_EXE_ward"))
             .args(["serve", "--config", &place.config()])
+            .args(options)
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
             .spawn()

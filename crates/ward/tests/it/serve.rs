@@ -278,6 +278,60 @@ async fn reload_by_command_says_what_changed_or_why_not() {
     assert_eq!(by, [false, false, true, true].map(|refused| ("alice".to_owned(), refused)));
 }
 
+/// With a key lost, the other officer can neither remove its owner nor make another: who sits at the machine can.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_keys_are_mended_at_the_machine() {
+    let upstream = sandbox().await;
+    let mut pki = Pki::start().await;
+    let place = Place::init(&upstream.base_url);
+    place.join(&mut pki);
+    let toml = fs::read_to_string(place.toml()).unwrap();
+    let address = toml.split("[admin]").nth(1).unwrap().split('"').nth(1).unwrap().to_owned();
+    let become_officer = |name: &str, code: &str| {
+        let key = place.path(&format!("{name}.key"));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ward"))
+            .args(["admin", "--url", &format!("http://{address}"), "--key-file"])
+            .arg(&key)
+            .args(["bootstrap", "--name", name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(code.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.success(), said(&output))
+    };
+    let code_of = |text: &str| {
+        text.split("works once: ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
+    };
+    for (name, options) in [("alice", &[][..]), ("zoe", &["--recover-operators"])] {
+        let mut serving = Serving::start_with(&place, options).await;
+        serving.until("works once: ").await;
+        let code = code_of(&serving.said());
+        let (ok, out) = become_officer(name, &code);
+        assert!(ok && out.contains("security-officer"), "{out}");
+        let (ok, out) = become_officer("mallory", &code);
+        assert!(!ok, "once: {out}");
+        serving.signal("-TERM");
+        let ended = tokio::task::spawn_blocking(move || serving.child.wait());
+        assert!(ended.await.unwrap().unwrap().success());
+    }
+    // Without being asked for, there is no code once there is an operator.
+    let mut serving = Serving::start(&place).await;
+    serving.until("admin listener").await;
+    assert!(!serving.said().contains("works once"), "{}", serving.said());
+    let reader = Reader::open_dir(&place.path("w/data/log"), None).unwrap();
+    let actions: Vec<String> = (0..reader.size())
+        .map(|index| reader.leaf(index).unwrap())
+        .filter(|leaf| leaf.kind == EventKind::Operator && leaf.rule.is_none())
+        .map(|leaf| leaf.action)
+        .filter(|action| action.contains("offered") || action.contains("bootstrapped"))
+        .collect();
+    let wanted = ["bootstrap-offered", "bootstrapped", "recovery-offered", "bootstrapped"];
+    assert_eq!(actions, wanted);
+}
+
 /// Two communities below one root: told apart by who issues, or refused with the way out.
 #[tokio::test(flavor = "multi_thread")]
 async fn communities_that_share_a_root_say_who_issues() {
