@@ -3,7 +3,7 @@
 //! Keys are read from and written to files of their owner only, never given on the command line, where
 //! others on the machine could see them. Nothing but the given address is called.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, Uri};
 use serde_json::{Value, json};
-use ward_core::{Limits, Purpose, Rng, Secret, SystemRng};
+use ward_core::{Limits, Purpose, Rng, Secret, SystemRng, Timestamp};
 use ward_net::{Egress, HttpClient};
 
 use crate::cli_admin::{
@@ -107,8 +107,8 @@ fn request_of(act: &Act) -> Result<(&'static str, Value), AskError> {
     Ok(match act {
         Act::Bootstrap { name } => {
             let mut code = String::new();
-            ui::notice("type the code that `ward serve` printed, then Enter and Ctrl-D");
-            let read = std::io::stdin().take(1024).read_to_string(&mut code);
+            ui::notice("type the code that `ward serve` printed, then Enter");
+            let read = std::io::stdin().lock().take(1024).read_line(&mut code);
             read.map_err(|error| usage(format!("the code could not be read: {error}")))?;
             ("bootstrap", json!({ "code": code.trim(), "name": name }))
         }
@@ -291,13 +291,23 @@ fn lines(answer: &Value) -> Vec<String> {
     lines
 }
 
+/// A moment as people write it; anything else as it is.
+fn time(name: &str, value: &Value) -> String {
+    const MOMENTS: [&str; 7] =
+        ["at", "created", "expires", "opened", "registered", "requested", "updated"];
+    match value.as_i64() {
+        Some(millis) if MOMENTS.contains(&name) => Timestamp::from_millis(millis).to_rfc3339(),
+        _ => plain(value),
+    }
+}
+
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Object(members) => {
             let shown = members.iter().filter(|(_, value)| !value.is_null());
             shown
-                .map(|(name, value)| format!("{name}={}", plain(value)))
+                .map(|(name, value)| format!("{name}={}", time(name, value)))
                 .collect::<Vec<_>>()
                 .join("  ")
         }
@@ -309,6 +319,14 @@ fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_shown_as_people_write_them() {
+        let shown =
+            lines(&json!({ "clients": [{ "name": "a", "registered": 1_795_319_642_148_i64 }] }));
+        assert_eq!(shown, ["clients:", "  name=a  registered=2026-11-22T03:54:02.148Z"]);
+        assert_eq!(lines(&json!({ "bytes": 7 })), ["bytes: 7"]);
+    }
 
     #[test]
     fn a_roster_file_is_read_or_the_line_is_named() {

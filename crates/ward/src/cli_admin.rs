@@ -10,7 +10,6 @@ use clap::{Args, Subcommand};
 /// issuer's certificate needs two people, unless the reason is `key-compromise`; so does adding or removing a
 /// security officer where there are two.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Admin {
     #[command(flatten)]
     pub(crate) place: Place,

@@ -10,7 +10,6 @@ use clap::{Args, Subcommand};
 /// a trust community that signs the request of `ward init`, publishes revocation lists and admits a partner.
 /// Everything listens on this machine only.
 #[derive(Debug, Subcommand)]
-#[command(verbatim_doc_comment)]
 pub(crate) enum Sandbox {
     Fhir(SandboxFhir),
     /// A trust community: its certificates and revocation lists.

@@ -266,7 +266,7 @@ async fn strictness(probe: &Probe<'_>, findings: &mut Findings) {
             Level::Warning,
             ABOUT,
             "ignores search parameters that it does not know, even under Prefer: handling=strict",
-            "make it refuse them if it can (HAPI: SearchPreferHandlingInterceptor). Ward judges every record that comes back, so nothing leaves that may not; but a partner's filter can be dropped unseen, and more is read than was asked for",
+            "make it refuse them if it can (HAPI does, unless an interceptor makes it lenient). Ward judges every record that comes back, so nothing leaves that may not; but a partner's filter can be dropped unseen, and more is read than was asked for",
         ),
         Ok(answer) => findings.add(Level::Error, ABOUT, format!("a search for patients is answered with status {}", answer.status), "let Ward's account search for Patient there"),
         Err(error) => findings.add(Level::Error, ABOUT, format!("a search for patients: {error}"), "see the log of the server"),
