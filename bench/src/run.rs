@@ -130,15 +130,22 @@ impl World {
     }
 }
 
-/// Raises Ward and loads it with one kind of request, for a profiler: `hold reads|searches SECONDS CONNECTIONS`.
+/// Raises Ward and loads it with one kind of request, for a profiler: `hold reads|searches|tokens SECONDS CONNECTIONS`.
 pub async fn hold(words: &[&str]) -> Result<(), Error> {
     let [kind, seconds, connections] = words else {
-        return Err("hold reads|searches SECONDS CONNECTIONS".into());
+        return Err("hold reads|searches|tokens SECONDS CONNECTIONS".into());
     };
     let world = World::raise().await?;
     let token = world.token().await?;
     say(&format!("Ward is process {}", world.ward()?.pid()));
+    let seconds: u64 = seconds.parse()?;
     let requests = match *kind {
+        // Each is signed before and good once: so many that they last about as long.
+        "tokens" => {
+            let id = &world.client_id;
+            let one = |_| world.client.token_request(world.target.port, id);
+            Arc::new((0..seconds * 1500).map(one).collect::<Result<_, _>>()?)
+        }
         "searches" => world.searches(world.target.port, "/default/fhir", Some(&token)),
         _ => world.reads(world.target.port, "/default/fhir", Some(&token)),
     };
@@ -150,8 +157,8 @@ pub async fn hold(words: &[&str]) -> Result<(), Error> {
         upstream: &upstream,
         connections: connections.parse()?,
         warm: Duration::from_millis(500),
-        time: Duration::from_secs(seconds.parse()?),
-        once: false,
+        time: Duration::from_secs(seconds),
+        once: *kind == "tokens",
     };
     let outcome = load::run(&phase, requests, &[200]).await?;
     say(&format!("{:.0} requests/s, {:.1} µs CPU each", outcome.rate(), outcome.cpu_each()));
