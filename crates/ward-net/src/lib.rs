@@ -5,12 +5,14 @@
 //! URL ([`lists`]). Everything here is bounded by [`ward_core::Limits`] and nothing is installed
 //! globally: no process-wide TLS provider, no ambient client.
 
+mod aia;
 mod built;
 pub mod client;
 pub mod head;
 mod heads;
 pub mod http;
 mod http2;
+mod kept;
 pub mod lists;
 mod places;
 pub mod server;

@@ -1,5 +1,7 @@
 //! Flows over real sockets: client, server and lists against honest and hostile peers.
 
+mod aia;
+mod authorities;
 mod client;
 mod egress;
 mod heads;
