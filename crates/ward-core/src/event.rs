@@ -181,6 +181,10 @@ pub struct EventBody {
     pub detail: BTreeMap<Cow<'static, str>, String>,
 }
 
+/// The particular of an access that says that its client is only observed: what detection finds in it is
+/// told, and nobody is contained for it.
+pub const ONLY_OBSERVED: &str = "only_observed";
+
 /// One record that left: identity only, never content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Released {

@@ -19,8 +19,9 @@ pub mod vault;
 
 pub use bus::{Bus, Lagged, Message, Subscription};
 pub use event::{
-    Actor, Event, EventBody, EventKind, EventSink, LogMark, Outbox, OutboxRow, OutboxSeq, Outcome,
-    Receipt, Recorded, Released, SignedTree, SinkError, Transfer, Window, WindowStep,
+    Actor, Event, EventBody, EventKind, EventSink, LogMark, ONLY_OBSERVED, Outbox, OutboxRow,
+    OutboxSeq, Outcome, Receipt, Recorded, Released, SignedTree, SinkError, Transfer, Window,
+    WindowStep,
 };
 pub use follow::{Batch, Follower, History, Wants};
 pub use id::{

@@ -27,7 +27,7 @@ use http::header::{
 };
 use http::{Request, Response, StatusCode};
 use ward_core::{
-    Clock, CorrelationId, Event, EventKind, EventSink, KeyVault, Limits, Outcome, Rng, TenantId,
+    Clock, CorrelationId, Event, EventKind, EventSink, KeyVault, Limits, ONLY_OBSERVED, Outcome, Rng, TenantId,
     Transfer,
 };
 use ward_fhir::{FhirRequest, Interaction, ReferenceBases, ResourceType};
@@ -116,6 +116,8 @@ pub(crate) struct Exchange<'a> {
     correlation: CorrelationId,
     request: &'a FhirRequest,
     without_body: bool,
+    /// The client is only observed, though this request is answered with every rule enforced.
+    observed: bool,
 }
 
 const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -200,7 +202,9 @@ impl Gateway {
     {
         match intake::take(request, &self.base, &self.limits).await? {
             Intake::Options => Ok(options()),
-            Intake::Understood(understood) => self.served(understood, correlation, told).await,
+            Intake::Understood(understood) => {
+                self.served(understood, correlation, told, false).await
+            }
         }
     }
 
@@ -210,6 +214,7 @@ impl Gateway {
         understood: Understood,
         correlation: CorrelationId,
         told: &mut Option<&'static str>,
+        observed: bool,
     ) -> Result<Response<Body>, Fault> {
         let Understood { request, without_body, authorization } = understood;
         // C21: the same for everybody, and without a token, so that clients can find their way.
@@ -230,6 +235,7 @@ impl Gateway {
             correlation,
             request: &request,
             without_body,
+            observed,
         };
         let outcome = match plan(&principal, &request, &known.facts, &self.limits) {
             Plan::Deny(denial) => Err(Fault::Denied(denial)),
@@ -278,6 +284,9 @@ impl Gateway {
         });
         event.body.facts = Some(exchange.known.digest.to_string());
         event.body.policy = Some(self.policy.to_string());
+        if exchange.observed {
+            event = event.with(ONLY_OBSERVED, "yes");
+        }
         event
     }
 

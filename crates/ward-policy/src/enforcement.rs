@@ -91,11 +91,7 @@ impl Enforcement {
         if said.peek().is_none() {
             return of(EVERYBODY_ELSE).unwrap_or(Stance::Observe);
         }
-        if said.any(|stance| stance == Stance::Enforce) {
-            Stance::Enforce
-        } else {
-            Stance::Observe
-        }
+        if said.any(|stance| stance == Stance::Enforce) { Stance::Enforce } else { Stance::Observe }
     }
 
     /// Whether a rule is enforced for everybody.
@@ -167,7 +163,11 @@ mod tests {
             ("another rule", with(&[], &["RSV-02"]), true, true),
         ] {
             assert_eq!(enforcement.waive(client, ["ROSTER"]).is_some(), known, "{what}");
-            assert_eq!(enforcement.waive(Caller::Anonymous, ["ROSTER"]).is_some(), unknown, "{what}");
+            assert_eq!(
+                enforcement.waive(Caller::Anonymous, ["ROSTER"]).is_some(),
+                unknown,
+                "{what}"
+            );
         }
         assert!(with(&[], &["ROSTER"]).waive(client, ["C9", "ROSTER"]).is_none(), "any of them");
         assert!(Enforcement::full().waive(client, []).is_none(), "no rule at all");

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ward_core::{
     Actor, BoxFuture, Bus, ClientId, Clock, CorrelationId, Event, EventKind, EventSink, Follower,
-    GrantId, History, IncidentId, Recorded, Rng, TenantId,
+    GrantId, History, IncidentId, Outcome, Recorded, Rng, TenantId,
 };
 use ward_policy::Subject;
 use ward_store::StoreError;
@@ -156,8 +156,12 @@ impl Responder {
         let id = IncidentId::from_bytes(*event.correlation.as_bytes());
         let summary =
             event.body.detail.get("explanation").cloned().unwrap_or_else(|| "a finding".to_owned());
+        // Its client was only observed: an incident for people to see, and nobody is held for it, not
+        // after a restart or a switch to enforcing either.
+        let observed = event.outcome == Outcome::Observed;
         let known = match self.incidents.get(&event.tenant, id).await {
             Ok(known) => known,
+            Err(error) if observed => return Err(error.into()),
             Err(error) => {
                 // Whether it was answered before is not known: contain all the same.
                 self.contain(event, id, &summary).await;
@@ -167,7 +171,10 @@ impl Responder {
         if known.as_ref().is_some_and(|incident| incident.status != IncidentStatus::Open) {
             return Ok(true);
         }
-        let revoked = self.contain(event, id, &summary).await;
+        if observed && known.is_some() {
+            return Ok(true);
+        }
+        let revoked = if observed { Vec::new() } else { self.contain(event, id, &summary).await };
         if known.is_some() && revoked.is_empty() {
             return Ok(false);
         }
@@ -202,7 +209,7 @@ impl Responder {
         self.sink.settle(seq).await?;
         tracing::warn!(incident = %id, ?status, "incident");
         // With nobody named there is nothing to contain: it is an operator's turn.
-        Ok(status == IncidentStatus::Contained || event.actor.client.is_none())
+        Ok(observed || status == IncidentStatus::Contained || event.actor.client.is_none())
     }
 
     /// Holds the client that the finding names; what ended with it, nothing if that failed.
@@ -239,6 +246,7 @@ impl Responder {
         .with("summary", summary)
         .with("finding_entry", finding.index.to_string());
         account.rule.clone_from(&event.rule);
+        account.outcome = event.outcome;
         account.incident = Some(id);
         account.actor = Actor { operator: Some("ward-respond".into()), ..event.actor.clone() };
         account

@@ -149,3 +149,20 @@ async fn what_could_not_be_contained_stays_open_and_is_tried_again() {
     assert_eq!(status(), IncidentStatus::Contained);
     assert_eq!(*book.acts.lock().unwrap(), ["opened", "revoked", "updated"]);
 }
+
+/// While its client is only observed, a finding is told and nobody is held for it, however often it is answered.
+#[tokio::test]
+async fn an_observed_finding_opens_an_incident_and_contains_nobody() {
+    let book = Arc::new(Book::default());
+    let mut finding = finding();
+    finding.event.outcome = ward_core::Outcome::Observed;
+    for _ in 0..3 {
+        assert!(responder(&book).answer(&finding).await.unwrap(), "there is nothing left to do");
+    }
+    assert_eq!(book.revocations.load(Ordering::SeqCst), 0);
+    let incidents = book.incidents.lock().unwrap();
+    let incident = incidents.values().next().unwrap();
+    assert_eq!((incidents.len(), incident.status, incident.held), (1, IncidentStatus::Open, false));
+    let events = book.events.lock().unwrap();
+    assert_eq!((events.len(), events[0].outcome), (1, ward_core::Outcome::Observed));
+}

@@ -97,6 +97,8 @@ pub struct Finding {
     pub at: Timestamp,
     /// Index of that access in the log.
     pub trigger: u64,
+    /// The client was only observed when it made that access: it is not to be contained for it.
+    pub observed: bool,
 }
 
 impl Finding {
@@ -134,6 +136,9 @@ impl Finding {
             ..Actor::default()
         };
         event.purposes = vec![self.purpose];
+        if self.observed {
+            event.outcome = Outcome::Observed;
+        }
         event
     }
 }
@@ -277,6 +282,7 @@ impl Detector {
                     ceiling,
                     at: event.at,
                     trigger: recorded.index,
+                    observed: event.body.detail.contains_key(ward_core::ONLY_OBSERVED),
                 });
             }
         }
@@ -387,7 +393,19 @@ mod tests {
         assert_eq!(detector.score(&closing), None);
         let mut observed = access(0, 0, &[1], ids().1);
         observed.event.outcome = Outcome::Observed;
-        assert!(detector.score(&observed).is_some(), "what was only observed has left");
+        let found = detector.score(&observed).expect("what was only observed has left");
+        let (clock, rng) = (ward_core::ManualClock::at_unix_seconds(0), SeededRng::new(0));
+        assert_eq!(
+            found.event(&clock, &rng).outcome,
+            Outcome::Success,
+            "a rule was, not the client"
+        );
+        let grant = GrantId::from_bytes([9; 16]);
+        let client = access(0, 1, &[1], grant);
+        let client =
+            Recorded { event: client.event.with(ward_core::ONLY_OBSERVED, "yes"), index: 1 };
+        let found = detector.score(&client).expect("a finding all the same");
+        assert_eq!(found.event(&clock, &rng).outcome, Outcome::Observed);
     }
 
     #[test]

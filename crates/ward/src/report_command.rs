@@ -128,7 +128,7 @@ fn advice(config: &Config, tally: &Tally) -> Advice {
     let enforcement = config.enforcement();
     let (mut clean, mut unclean) = (Vec::new(), 0_usize);
     for (who, one) in &tally.clients {
-        if one.would_refuse > 0 {
+        if !one.rules.is_empty() {
             unclean += 1;
         } else if who.is_observed(one, &enforcement) {
             clean.push((who, one));
@@ -142,7 +142,9 @@ fn advice(config: &Config, tally: &Tally) -> Advice {
         return Advice { text, toml: String::new() };
     }
     if tally.incomplete {
-        text.push("Not everything could be counted (see above): take a shorter --since.".to_owned());
+        text.push(
+            "Not everything could be counted (see above): take a shorter --since.".to_owned(),
+        );
     } else if unclean == 0 {
         text.push(
             "Enforcement would have changed nothing for anybody. When this time is long enough for you, write \
@@ -169,12 +171,8 @@ fn advice(config: &Config, tally: &Tally) -> Advice {
              [observe.clients] of ward.toml and reload (kill -HUP, or ward admin reload):",
             named.join(", ")
         ));
-        let mut lines: Vec<(String, &str)> = config
-            .observe
-            .clients
-            .iter()
-            .map(|(name, mode)| (name.clone(), mode.word()))
-            .collect();
+        let mut lines: Vec<(String, &str)> =
+            config.observe.clients.iter().map(|(name, mode)| (name.clone(), mode.word())).collect();
         lines.extend(clean.iter().map(|(who, one)| (who.name(one), "enforce")));
         toml.push_str("[observe.clients]\n");
         for (name, mode) in lines {
@@ -243,7 +241,9 @@ fn print(ui: Ui, options: &WouldRefuse, config: &Config, tally: &Tally, advice: 
         ));
     }
     if tally.incomplete {
-        ui.line(&ui.bad("More clients or rules than are counted, or entries whose keys are gone: incomplete."));
+        ui.line(&ui.bad(
+            "More clients or rules than are counted, or entries whose keys are gone: incomplete.",
+        ));
     }
     ui.line("");
     ui.line(&ui.bold("Next"));

@@ -19,7 +19,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request};
-use ward_core::{Actor, CorrelationId, Event, EventKind, FhirVersion, Transfer};
+use ward_core::{Actor, CorrelationId, Event, EventKind, FhirVersion, ONLY_OBSERVED, Transfer};
 use ward_fhir::{FhirRequest, Interaction, RawRequest};
 use ward_policy::{
     Caller, Enforcement, Permit, Plan, Presented, Principal, RECORD_RULES, Recognised,
@@ -119,6 +119,8 @@ impl Gateway {
         let presented = Presented { tenant: &self.tenant, authorization };
         let (who, unresolved) = self.who(&presented).await?;
         let caller = who.caller();
+        // What detection finds in its accesses is told, and it is not held for it.
+        let observed = enforcement.waive(caller, CONTAINMENT_RULES).is_some();
         let shape = shape(&head.method, path, head.uri.query(), held.form(&head));
         let page = self.pages.find(page_key(&head));
 
@@ -173,7 +175,7 @@ impl Gateway {
             }
             let ours = match understood? {
                 None => crate::options(),
-                Some(understood) => self.served(understood, correlation, told).await?,
+                Some(understood) => self.served(understood, correlation, told, observed).await?,
             };
             return Ok(Answer::Ours(ours));
         };
@@ -196,7 +198,10 @@ impl Gateway {
             Who::Nobody { own_token: false } => Credentials::Theirs,
         };
         let outgoing = Outgoing::new(&head, path, &mut held, credentials, limits);
-        let event = self.observed_event(&who, &shape, &decided, correlation);
+        let mut event = self.observed_event(&who, &shape, &decided, correlation);
+        if observed {
+            event = event.with(ONLY_OBSERVED, "yes");
+        }
         let passing = Passing {
             event,
             decided: &decided,
@@ -387,11 +392,14 @@ pub(crate) fn said_once(event: &mut Event) {
 pub fn rules() -> Vec<&'static str> {
     let mut rules: Vec<&str> =
         [GRAMMAR_RULES, Refused::RULES, POLICY_RULES, RECORD_RULES, answer::RULES].concat();
+    rules.extend(CONTAINMENT_RULES);
     rules.sort_unstable();
     rules.dedup();
     rules
 }
 
+/// Of detection (`ward-watch`): what a client is held for.
+const CONTAINMENT_RULES: [&str; 1] = ["WATCH-01"];
 /// Of the request grammar (`ward-fhir`); a test holds it to the sources.
 const GRAMMAR_RULES: &[&str] = &[
     "A5", "A6", "A7", "A14", "A16", "A17", "A23", "B1", "B3", "B8", "B10", "C6", "C7", "D4", "D7",

@@ -74,15 +74,8 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     found
 }
 
-/// The rules that `[observe.rules]` may name.
-pub(crate) fn rules() -> Vec<&'static str> {
-    let mut rules = ward_gateway::rules();
-    rules.push(ward_watch::RULE_DISTINCT_PATIENTS);
-    rules
-}
-
 fn observe(config: &Config, found: &mut Vec<Problem>) {
-    let known = rules();
+    let known = ward_gateway::rules();
     for rule in config.observe.rules.keys() {
         if known.contains(&rule.as_str()) {
             continue;

@@ -26,8 +26,6 @@ use ward_core::{Limits, Purpose, TenantId};
 use ward_policy::{Enforcement, Stance};
 
 pub use schema::schema_text;
-#[cfg(test)]
-pub(crate) use meaning::rules;
 pub use values::{Span, show_span};
 
 /// Largest configuration file, bytes.

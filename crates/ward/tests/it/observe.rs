@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
 use ward_admin::{Command, Operator, Role};
 use ward_audit::{Leaf, Reader};
 use ward_core::{
@@ -15,8 +16,9 @@ use ward_policy::{Enforcement, Stance};
 use ward_store::RosterRow;
 
 use crate::bad_input::world;
-use crate::harness::{ISS, ORGANIZATION, Setup, World};
-use crate::pki::Member;
+use crate::harness::{ISS, ORGANIZATION, Setup, World, parse};
+use crate::pki::{Member, Pki};
+use crate::place::{Place, Serving, ask, replaced, said, sandbox, ward};
 
 /// Nothing is enforced but these.
 fn observing(clients: &[(&str, Stance)], rules: &[&str]) -> Enforcement {
@@ -128,7 +130,11 @@ async fn serve_one(
 }
 
 fn fhir(value: &Value) -> (u16, Vec<(&'static str, String)>, Vec<u8>) {
-    (200, vec![("content-type", "application/fhir+json".to_owned())], value.to_string().into_bytes())
+    (
+        200,
+        vec![("content-type", "application/fhir+json".to_owned())],
+        value.to_string().into_bytes(),
+    )
 }
 
 /// A patient and everything else the upstream is asked for.
@@ -279,13 +285,14 @@ async fn each_class_of_refusal_passes_and_names_its_rule() {
         ("G18", "GET", "/Patient/mine/$everything", Some(&bearer), None, "", 403),
         ("H1", "POST", "/", Some(&bearer), Some(fhir_json), "{}", 403),
     ];
-    let ask = async |method: &str, below: &str, auth: Option<&str>, kind: Option<&str>, body: &str| {
-        let mut headers = vec![];
-        headers.extend(auth.map(|auth| ("authorization", auth)));
-        headers.extend(kind.map(|kind| ("content-type", kind)));
-        let body = (!body.is_empty()).then_some(body.as_bytes());
-        world.send(method, &format!("{base}{below}"), &headers, body).await
-    };
+    let ask =
+        async |method: &str, below: &str, auth: Option<&str>, kind: Option<&str>, body: &str| {
+            let mut headers = vec![];
+            headers.extend(auth.map(|auth| ("authorization", auth)));
+            headers.extend(kind.map(|kind| ("content-type", kind)));
+            let body = (!body.is_empty()).then_some(body.as_bytes());
+            world.send(method, &format!("{base}{below}"), &headers, body).await
+        };
     let mut wrong = vec![];
     for (rule, method, below, auth, kind, body, status) in cases {
         turn(&world, Enforcement::full());
@@ -383,7 +390,8 @@ async fn credentials_stay_where_they_belong() {
     let read = format!("{base}/Patient/mine");
     let last = || upstream.seen.lock().unwrap().last().cloned().unwrap();
     let token_of_ward = |seen: &Seen| {
-        let text = format!("{} {:?} {}", seen.target, seen.headers, String::from_utf8_lossy(&seen.body));
+        let text =
+            format!("{} {:?} {}", seen.target, seen.headers, String::from_utf8_lossy(&seen.body));
         text.contains("wat_")
     };
 
@@ -438,7 +446,10 @@ async fn credentials_stay_where_they_belong() {
     assert_eq!(seen.header("accept"), Some("application/fhir+xml"));
     assert_eq!(seen.header("accept-encoding"), Some("identity"));
     assert_eq!((seen.header("x-hop"), seen.header("te")), (None, None));
-    assert_eq!(seen.header("host").unwrap(), upstream.base.strip_prefix("http://").unwrap().strip_suffix("/fhir").unwrap());
+    assert_eq!(
+        seen.header("host").unwrap(),
+        upstream.base.strip_prefix("http://").unwrap().strip_suffix("/fhir").unwrap()
+    );
     assert!(!upstream.seen.lock().unwrap().iter().any(token_of_ward));
     world.house.close().await;
 }
@@ -478,4 +489,162 @@ async fn clients_are_switched_one_by_one() {
         assert_eq!(statuses(enforcement).await, want, "{what}");
     }
     world.house.close().await;
+}
+
+/// The whole way of a hospital: `ward init` observes, the report says what would be refused and which lines
+/// to write, and the switch takes effect on connections that stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_observing_to_enforcing_by_report_and_reload() {
+    let upstream = sandbox().await;
+    let mut pki = Pki::start().await;
+    let place = Place::observing(&upstream.base_url);
+    place.join(&mut pki);
+    let (good, checked) = place.check();
+    assert!(good && checked.to_string().contains("NOTHING IS BLOCKED"), "{checked}");
+    let early = ward(&["report", "would-refuse", "--config", &place.config()]);
+    assert!(!early.status.success() && said(&early).contains("no log yet"), "{}", said(&early));
+    assert!(!place.path("w/data/vault").exists(), "a report makes nothing");
+
+    let mut serving = Serving::start(&place).await;
+    serving.until("OBSERVE MODE: Ward decides and logs but BLOCKS NOTHING").await;
+    let (_, mut kept) = place.connect().await;
+    let secret = "/default/fhir/Patient?name=Zimmermann&identifier=MRN-4711";
+    assert_eq!(ask(&mut kept, secret).await, 200, "nobody is refused");
+
+    let partner = place.partner(&mut pki);
+    let client = |command: &[&str], more: &[&str]| {
+        let common = partner.iter().map(String::as_str);
+        let all: Vec<&str> =
+            command.iter().copied().chain(common).chain(more.iter().copied()).collect();
+        let output = ward(&all);
+        serde_json::from_slice::<Value>(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", said(&output)))
+    };
+    let scope = "system/Patient.rs system/Practitioner.rs";
+    let contact = "mailto:ops@partner.example";
+    let registered = client(
+        &["client", "register"],
+        &["--contact", contact, "--scope", scope, "--name", "Partner"],
+    );
+    assert!(registered.to_string().contains("client_id"), "{registered}");
+    let organization = ["--organization", "https://partner.example/org"];
+    let token =
+        client(&["client", "token"], &[&organization[..], &["--scope", scope, "--show"]].concat());
+    let token = token["token"].as_str().unwrap_or_else(|| panic!("{token}")).to_owned();
+    let (_, mut known) = place.connect().await;
+    let bearer = format!("authorization: Bearer {token}\r\n");
+    assert_eq!(ask_with(&mut known, "/default/fhir/Practitioner?_count=1", &bearer).await, 200);
+
+    // A client for whom nothing would change can be switched; anonymous callers would be refused.
+    let report = |more: &[&str]| {
+        let config = place.config();
+        let all = [&["report", "would-refuse", "--config", &config][..], more].concat();
+        let output = ward(&all);
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    let text = report(&[]);
+    for word in [
+        "mode is observe",
+        "anonymous  1 requests, 1 would be refused",
+        "G01",
+        "1 × GET Patient ?identifier&name",
+        "https://partner.example/app  1 requests, none would be refused",
+        "\"https://partner.example/app\" = \"enforce\"",
+        "have them register",
+    ] {
+        assert!(text.contains(word), "{word:?} is not in:\n{text}");
+    }
+
+    // Now it asks for patients, and there is no roster: not clean any more.
+    assert_eq!(
+        ask_with(&mut known, "/default/fhir/Patient?_count=3&birthdate=lt2026-01-01", &bearer)
+            .await,
+        200
+    );
+    let text = report(&[]);
+    assert!(text.contains("ROSTER") && text.contains("GET Patient ?_count&birthdate"), "{text}");
+    assert!(!text.contains("[observe.clients]"), "{text}");
+    let found: Value = serde_json::from_str(&report(&["--json", "--client", ISS])).unwrap();
+    let clients = found["clients"].as_array().unwrap();
+    assert_eq!(clients.len(), 1, "{found}");
+    assert_eq!((&clients[0]["requests"], &clients[0]["would_refuse"]), (&json!(2), &json!(1)));
+    let row = &clients[0]["rules"][0];
+    assert_eq!(
+        (&row["rule"], &row["records_withheld"], &row["answered"]),
+        (&json!("ROSTER"), &json!(3), &json!(1))
+    );
+    // No value, no id of a record, and no more of a URL than FHIR's words.
+    let everything = report(&[]) + &report(&["--json"]);
+    for word in ["Zimm", "lt2026", "MRN", "4711", "default/fhir", "synthetic-", &token[..20]] {
+        assert!(!everything.contains(word), "{word} is in:\n{everything}");
+    }
+
+    // The switch, by the lines of the report; connections stay.
+    let table = "[observe.clients]\n\"https://partner.example/app\" = \"enforce\"\n";
+    let before = std::fs::read_to_string(place.toml()).unwrap();
+    let edited = |text: &str, table: &str| {
+        let start = text.find("[observe]").unwrap();
+        let end = start + text[start + 1..].find("\n[").unwrap() + 1;
+        format!("{}{table}{}", &text[..start], &text[end..])
+    };
+    std::fs::write(place.toml(), edited(&before, table)).unwrap();
+    serving.hush();
+    serving.signal("-HUP");
+    serving.until("is in force").await;
+    serving.until("OBSERVE MODE").await;
+    assert_eq!(ask_with(&mut known, "/default/fhir/Patient?_count=3", &bearer).await, 403);
+    assert_eq!(ask_with(&mut known, "/default/fhir/Practitioner?_count=1", &bearer).await, 200);
+    assert_eq!(ask(&mut kept, "/default/fhir/Patient?_count=1").await, 200, "still observed");
+
+    // A mistake changes nothing.
+    std::fs::write(place.toml(), edited(&before, "[observe.rules]\nROSTR = \"enforce\"\n"))
+        .unwrap();
+    serving.hush();
+    serving.signal("-HUP");
+    serving.until("did you mean `ROSTER`?").await;
+    assert_eq!(ask_with(&mut known, "/default/fhir/Patient?_count=3", &bearer).await, 403);
+    assert_eq!(ask(&mut kept, "/default/fhir/Patient?_count=1").await, 200);
+
+    // Enforce; and without the word it is the same.
+    for mode in ["mode = \"enforce\"", "#"] {
+        std::fs::write(place.toml(), replaced(&before, "mode = \"observe\"", mode)).unwrap();
+        serving.hush();
+        serving.signal("-HUP");
+        serving.until("is in force").await;
+        assert!(!serving.said().contains("OBSERVE MODE"), "{}", serving.said());
+        assert_eq!(ask(&mut kept, "/default/fhir/Patient?_count=1").await, 401);
+        assert_eq!(ask_with(&mut known, "/default/fhir/Patient?_count=3", &bearer).await, 403);
+    }
+    // Each switch is an operator's act in the log.
+    let reader = Reader::open_dir(&place.path("w/data/log"), None).unwrap();
+    let switches: Vec<String> = reader
+        .leaves(0..reader.size())
+        .map(|leaf| leaf.unwrap().1)
+        .filter(|leaf| leaf.kind == EventKind::Operator && leaf.action.starts_with("mode-"))
+        .map(|leaf| leaf.action)
+        .collect();
+    assert_eq!(switches, ["mode-observe", "mode-observe", "mode-enforce"]);
+    let text = report(&[]);
+    assert!(text.contains("mode is enforce: what is listed here passed before"), "{text}");
+}
+
+/// One request with a further header line on a connection that stays; the status.
+async fn ask_with(stream: &mut TlsStream<TcpStream>, target: &str, header: &str) -> u16 {
+    let port = stream.get_ref().0.peer_addr().unwrap().port();
+    let request = format!("GET {target} HTTP/1.1\r\nhost: localhost:{port}\r\n{header}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut received = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let n = stream.read(&mut buffer).await.unwrap();
+        assert!(n > 0, "closed: {}", String::from_utf8_lossy(&received));
+        received.extend_from_slice(&buffer[..n]);
+        let Some(end) = received.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+        let answer = parse(&received);
+        let length: usize = answer.header("content-length").map_or(0, |v| v.parse().unwrap());
+        if received.len() >= end + 4 + length {
+            return answer.status;
+        }
+    }
 }
