@@ -69,7 +69,7 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Time for a caller to send its body.
     pub body_timeout: Duration,
-    /// Connections at once; further ones wait in the listen queue.
+    /// Connections at once; a further one takes the place of the one idle longest, or waits for a request to end.
     pub connections: usize,
     /// Requests of one HTTP/2 connection at once (RFC 9113 §5.1.2); further ones are reset unseen.
     pub http2_streams: u32,

@@ -2,7 +2,8 @@
 //!
 //! The answer is the same whether the record is absent, deleted, hidden, or not what its address says.
 //! A version is released only if it and the current version are visible (C3); both are always asked for.
-//! So is a record that cannot be read: too deep, too large, in no strict JSON. Whether it can is a question
+//! So is a record that cannot be read: too deep, too large, in no strict JSON, or one on which the upstream fails while it
+//! answers for others. Whether it can is a question
 //! of what is stored, and the operator is told.
 
 use bytes::Bytes;

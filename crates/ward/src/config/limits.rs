@@ -127,7 +127,7 @@ limits! {
     connect_timeout: Span(100, MINUTE), "\"3s\"", "Time to connect to anything.";
     header_timeout: Span(SECOND, 2 * MINUTE), "\"10s\"", "Time for a caller to finish its handshake and its headers, and for an idle connection.";
     body_timeout: Span(SECOND, 10 * MINUTE), "\"10s\"", "Time for a caller to send its body, or to take our answer further.";
-    connections: Count(16, 1_000_000), "4096", "Connections at once; further ones wait. Keep the process's file limit above twice this.";
+    connections: Count(16, 1_000_000), "4096", "Connections at once; a further one takes the place of the one idle longest, or waits. Keep the process's file limit above twice this.";
     window_resources: Count(1, 4096), "256", "Resources that one log entry covers before they leave.";
     window_bytes: Size(16 * KIB, 16 * MIB), "\"256KiB\"", "Bytes that one log entry covers before they leave.";
     crl_bytes: Size(64 * KIB, 64 * MIB), "\"4MiB\"", "One revocation list, DER.";
