@@ -179,6 +179,14 @@ pub async fn on_request(
     if !asked.to.is_absolute() {
         return Err("give a full path: it is on the server's machine".to_owned());
     }
+    // An operator of the listener is not yet one of the machine: Ward's own files are out of reach.
+    let folder = asked.to.parent().and_then(|folder| folder.canonicalize().ok());
+    let data = source.paths.root().canonicalize().ok();
+    if let (Some(folder), Some(data)) = (&folder, &data)
+        && folder.starts_with(data)
+    {
+        return Err("a backup does not belong into the data directory; name another".to_owned());
+    }
     let seal = SealedBy { passphrase_file: asked.passphrase_file, key_file: asked.key_file };
     let seal = seal.read().map_err(|Failure(_, text)| text)?;
     create_from(source, seal, &asked.to, operator).await.map_err(|error| error.to_string())

@@ -305,6 +305,15 @@ async fn an_operator_backs_up_a_running_server() {
     assert_eq!(post("backup", &olga, wanted.clone()).await.status, 403);
     let relative = serde_json::json!({ "to": "b.ward", "key_file": key });
     assert_eq!(post("backup", &alice, relative).await.status, 409);
+    // Nor among Ward's own files, by whatever way.
+    for inside in ["log/b.ward", "b.ward", "store/../vault/b.ward"] {
+        let inside = world.house.paths.root().join(inside);
+        let into = serde_json::json!({ "to": inside, "key_file": key });
+        let refused = post("backup", &alice, into).await;
+        assert_eq!(refused.status, 409, "{}", refused.json());
+        assert!(refused.json()["message"].as_str().unwrap().contains("data directory"));
+        assert!(!inside.exists());
+    }
     assert!(!file.exists());
     let made = post("backup", &alice, wanted.clone()).await;
     assert_eq!(made.status, 200, "{}", made.json());
@@ -318,9 +327,10 @@ async fn an_operator_backs_up_a_running_server() {
         .map(|leaf| (leaf.actor.operator.unwrap().into_owned(), leaf.rule.unwrap_or_default()))
         .collect();
     let by: Vec<_> = by.iter().map(|(who, rule)| (who.as_str(), rule.as_ref())).collect();
-    // By role, a relative path, made, never over a file.
-    let recorded =
-        [("olga", "ADMIN-ROLE"), ("alice", "BACKUP"), ("alice", ""), ("alice", "BACKUP")];
+    // By role; a relative path and three among Ward's own; made; never over a file.
+    let mut recorded = vec![("olga", "ADMIN-ROLE")];
+    recorded.extend([("alice", "BACKUP"); 4]);
+    recorded.extend([("alice", ""), ("alice", "BACKUP")]);
     assert_eq!(by, recorded);
     // The command line does not open what the server has open.
     private(&dir.0.join("k"), &[9; 32]);

@@ -12,7 +12,7 @@ use rcgen::{CrlDistributionPoint, GeneralSubtree, NameConstraints, RevocationRea
 use serde_json::json;
 use tokio::net::TcpListener;
 use ward::house::Turned;
-use ward_admin::{Command, Operator, Role};
+use ward_admin::{Command, Done, Operator, Role};
 use ward_core::{CommunityUri, Purpose};
 use ward_issuer::ServedCommunity;
 use ward_trust::{Certificate, Community};
@@ -22,6 +22,7 @@ use crate::harness::{Answer, ISS, SCOPE, World};
 use crate::pki::authorities::{
     By, days, depth, entry, extension, no_authority, signs_no_certificates,
 };
+use crate::pki::ocsp::Says;
 use crate::pki::{Leaf, Member, Pki};
 use crate::rows::{form, jwt};
 
@@ -188,6 +189,30 @@ fn members(pki: &mut Pki, secret: &str) -> HashMap<&'static str, Member> {
                 p.crl_distribution_points = points(url.to_owned());
             }),
         );
+    }
+
+    // A responder speaks instead of a list.
+    for (name, says) in [
+        ("ocsp-good", Says::Good),
+        ("ocsp-responder", Says::Responder),
+        ("ocsp-revoked", Says::Revoked),
+        ("ocsp-unknown", Says::Unknown),
+        ("ocsp-stale", Says::Stale),
+        ("ocsp-stranger", Says::Stranger),
+        ("ocsp-member", Says::Member),
+    ] {
+        add(name, pki.with_ocsp(ISS, says));
+    }
+
+    // The issuer is not sent, but its place is named.
+    let circle = pki.authority(By::Root, "Test Issuing CA", |_| {});
+    for (name, place) in [
+        ("aia", None),
+        ("aia-page", Some(b"<html>".to_vec())),
+        ("aia-huge", Some(vec![0x30; 1 << 20])),
+        ("aia-namesake", Some(circle.der.clone())),
+    ] {
+        add(name, pki.alone(ISS, place));
     }
 
     // Leaves that differ in one thing.
@@ -424,6 +449,15 @@ async fn two_communities_keep_their_members_apart() {
     let one: [&[u8]; 1] = [&shared.der];
     let whole = world.pki.client_by(By::Other(&shared), uri, &one, |_| {});
     assert_eq!(register(&world, &whole, uri).await.status, 201, "X48 control");
+
+    // A community that came by a reload is looked at too when an operator refreshes the lists.
+    let officer = Operator { name: "test-officer".into(), role: Role::SecurityOfficer };
+    world.pki.put_list(&second, |p| {
+        p.crl_number = rcgen::SerialNumber::from(2_u64);
+        p.revoked_certs = vec![entry(by_second.serial, None)];
+    });
+    let done = world.house.admin.execute(&officer, Command::RefreshLists).await.unwrap();
+    assert!(matches!(done, Done::ListsRefreshed { revoked: 1, failed: 0, .. }), "{done:?}");
 }
 
 /// P23, P26: only the URIs of the certificate, each a registration of its own.
