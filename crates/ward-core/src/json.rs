@@ -16,7 +16,7 @@ mod scanner;
 mod tests;
 
 pub use document::{Document, Item, Items};
-pub use scanner::Unescaped;
+pub use scanner::{Scanner, Unescaped};
 
 /// Levels beyond which nothing is read, whatever the bound: they cost stack.
 const DEEPEST: usize = 100;

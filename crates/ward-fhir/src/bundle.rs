@@ -6,15 +6,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess,
-    Visitor,
-};
-use serde_json::value::RawValue;
 use ward_core::Limits;
+use ward_core::json::{Document, Scanner};
+
+use crate::{ReferenceBases, ResourceView, ViewError};
 
 /// Why an upstream's answer is no searchset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +46,18 @@ pub struct Entry<'a> {
     pub mode: Option<Cow<'a, str>>,
     /// The JSON text of the resource, exactly as it came.
     pub resource: &'a str,
+    /// The same, read on the way; not if anything in it is escaped, or cannot be believed.
+    pub(crate) document: Option<Document<'a>>,
+}
+
+impl Entry<'_> {
+    /// What a decision needs of the resource.
+    pub fn view(&self, bases: &ReferenceBases, limits: &Limits) -> Result<ResourceView, ViewError> {
+        match &self.document {
+            Some(document) => ResourceView::of(document, bases),
+            None => ResourceView::parse(self.resource, bases, limits),
+        }
+    }
 }
 
 impl<'a> Searchset<'a> {
@@ -59,16 +67,16 @@ impl<'a> Searchset<'a> {
             return Err(BundleError::TooLarge);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| BundleError::Malformed)?;
-        let Object(bundle) =
-            serde_json::from_str::<Object<Bundle<'a>>>(text).map_err(|_| BundleError::Malformed)?;
-        if bundle.resource_type.as_deref() != Some("Bundle") {
+        let mut from = Scanner::new(text);
+        let bundle: Bundle<'a> = object(&mut from, limits).ok_or(BundleError::Malformed)?;
+        if from.token().is_some() || bundle.resource_type.as_deref() != Some("Bundle") {
             return Err(BundleError::Malformed);
         }
         if bundle.kind.as_deref() != Some("searchset") {
             return Err(BundleError::NotSearchset);
         }
         let (mut next, mut self_link) = (None, None);
-        for Object(link) in bundle.links {
+        for link in bundle.links {
             let (Some(relation), Some(url)) = (link.relation, link.url) else {
                 return Err(BundleError::Malformed);
             };
@@ -81,79 +89,92 @@ impl<'a> Searchset<'a> {
                 return Err(BundleError::Malformed);
             }
         }
-        Ok(Self { entries: bundle.entries.0, next, self_link })
+        Ok(Self { entries: bundle.entries, next, self_link })
     }
 }
 
 /// What is read of one kind of object; everything else in it is stepped over.
-trait Members<'de>: Default {
+trait Members<'a>: Default {
     /// Names of the members that are read.
     const NAMES: &'static [&'static str];
-    /// Reads the value of one of them.
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, from: &mut A) -> Result<(), A::Error>;
+    /// Reads the value of one of them. `None` if it is not what stands there.
+    fn read(&mut self, name: &str, from: &mut Scanner<'a>, limits: &Limits) -> Option<()>;
 }
 
-/// The members of one object; a name that stands twice, read or not, is an error.
-struct Object<T>(T);
-
-impl<'de, T: Members<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(Reader(PhantomData::<T>)).map(Self)
+/// One object; a name that stands twice in it, read or not, is an error.
+fn object<'a, T: Members<'a>>(from: &mut Scanner<'a>, limits: &Limits) -> Option<T> {
+    let mut members = T::default();
+    let (mut read, mut others) = (0_u32, BTreeSet::new());
+    if !from.take(b'{') {
+        return None;
     }
-}
-
-struct Reader<T>(PhantomData<T>);
-
-impl<'de, T: Members<'de>> Visitor<'de> for Reader<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+    if from.take(b'}') {
+        return Some(members);
     }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<T, A::Error> {
-        let mut members = T::default();
-        let (mut read, mut others) = (0_u32, BTreeSet::new());
-        while let Some(name) = from.next_key_seed(Name)? {
-            let bits = T::NAMES.iter().zip(0..);
-            let bit = bits.filter(|(known, _)| **known == name).map(|(_, at)| 1_u32 << at).next();
-            let fresh = match bit {
-                Some(bit) => read & bit == 0,
-                None => others.insert(name.clone()),
-            };
-            if !fresh {
-                return Err(A::Error::custom("duplicate"));
-            }
-            if let Some(bit) = bit {
-                read |= bit;
-                members.read(&name, &mut from)?;
-            } else {
-                from.next_value::<IgnoredAny>()?;
-            }
+    loop {
+        let name = string(from)?;
+        let known = T::NAMES.iter().zip(0..).find(|(known, _)| **known == name);
+        let bit = known.map(|(_, at)| 1_u32 << at);
+        let fresh = bit.map_or_else(|| others.insert(name.clone()), |bit| read & bit == 0);
+        if !fresh || !from.take(b':') {
+            return None;
         }
-        Ok(members)
+        match bit {
+            Some(bit) => {
+                read |= bit;
+                members.read(&name, from, limits)?;
+            }
+            None => from.skip()?,
+        }
+        if !from.take(b',') {
+            return from.take(b'}').then_some(members);
+        }
     }
+}
+
+/// An array of such objects.
+fn list<'a, T: Members<'a>>(from: &mut Scanner<'a>, limits: &Limits) -> Option<Vec<T>> {
+    let mut items = Vec::new();
+    if !from.take(b'[') {
+        return None;
+    }
+    if from.take(b']') {
+        return Some(items);
+    }
+    loop {
+        items.push(object(from, limits)?);
+        if !from.take(b',') {
+            return from.take(b']').then_some(items);
+        }
+    }
+}
+
+fn string<'a>(from: &mut Scanner<'a>) -> Option<Cow<'a, str>> {
+    if from.token()? == b'"' { from.text() } else { None }
 }
 
 #[derive(Default)]
 struct Bundle<'a> {
     resource_type: Option<Cow<'a, str>>,
     kind: Option<Cow<'a, str>>,
-    links: Vec<Object<Link<'a>>>,
-    entries: Entries<'a>,
+    links: Vec<Link<'a>>,
+    entries: Vec<Entry<'a>>,
 }
 
-impl<'de: 'a, 'a> Members<'de> for Bundle<'a> {
+impl<'a> Members<'a> for Bundle<'a> {
     const NAMES: &'static [&'static str] = &["entry", "link", "resourceType", "type"];
 
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, from: &mut A) -> Result<(), A::Error> {
+    fn read(&mut self, name: &str, from: &mut Scanner<'a>, limits: &Limits) -> Option<()> {
         match name {
-            "entry" => self.entries = from.next_value()?,
-            "link" => self.links = from.next_value()?,
-            "resourceType" => self.resource_type = Some(from.next_value_seed(Name)?),
-            _ => self.kind = Some(from.next_value_seed(Name)?),
+            "entry" => {
+                let entries = list::<RawEntry<'a>>(from, limits)?;
+                self.entries = entries.into_iter().map(RawEntry::entry).collect::<Option<_>>()?;
+            }
+            "link" => self.links = list(from, limits)?,
+            "resourceType" => self.resource_type = Some(string(from)?),
+            _ => self.kind = Some(string(from)?),
         }
-        Ok(())
+        Some(())
     }
 }
 
@@ -163,103 +184,66 @@ struct Link<'a> {
     url: Option<Cow<'a, str>>,
 }
 
-impl<'de: 'a, 'a> Members<'de> for Link<'a> {
+impl<'a> Members<'a> for Link<'a> {
     const NAMES: &'static [&'static str] = &["relation", "url"];
 
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, from: &mut A) -> Result<(), A::Error> {
+    fn read(&mut self, name: &str, from: &mut Scanner<'a>, _: &Limits) -> Option<()> {
         let place = if name == "url" { &mut self.url } else { &mut self.relation };
-        *place = Some(from.next_value_seed(Name)?);
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Entries<'a>(Vec<Entry<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct List<'a>(PhantomData<Entry<'a>>);
-        impl<'de: 'a, 'a> Visitor<'de> for List<'a> {
-            type Value = Entries<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(Object(raw)) = from.next_element::<Object<RawEntry<'a>>>()? {
-                    let resource = raw.resource.map(RawValue::get).unwrap_or_default();
-                    if !resource.starts_with('{') {
-                        return Err(A::Error::custom("no resource"));
-                    }
-                    let mode = raw.search.mode;
-                    entries.push(Entry { full_url: raw.full_url, mode, resource });
-                }
-                Ok(Entries(entries))
-            }
-        }
-        from.deserialize_seq(List(PhantomData))
+        *place = Some(string(from)?);
+        Some(())
     }
 }
 
 #[derive(Default)]
 struct RawEntry<'a> {
     full_url: Option<Cow<'a, str>>,
-    resource: Option<&'a RawValue>,
+    resource: Option<(&'a str, Option<Document<'a>>)>,
     search: Mode<'a>,
 }
 
-impl<'de: 'a, 'a> Members<'de> for RawEntry<'a> {
-    const NAMES: &'static [&'static str] = &["fullUrl", "resource", "search"];
-
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, from: &mut A) -> Result<(), A::Error> {
-        match name {
-            "fullUrl" => self.full_url = Some(from.next_value_seed(Name)?),
-            "resource" => self.resource = Some(from.next_value()?),
-            _ => Object(self.search) = from.next_value()?,
-        }
-        Ok(())
+impl<'a> RawEntry<'a> {
+    fn entry(self) -> Option<Entry<'a>> {
+        let (resource, document) = self.resource?;
+        Some(Entry { full_url: self.full_url, mode: self.search.mode, resource, document })
     }
 }
+
+impl<'a> Members<'a> for RawEntry<'a> {
+    const NAMES: &'static [&'static str] = &["fullUrl", "resource", "search"];
+
+    fn read(&mut self, name: &str, from: &mut Scanner<'a>, limits: &Limits) -> Option<()> {
+        match name {
+            "fullUrl" => self.full_url = Some(string(from)?),
+            "resource" => {
+                let begin = from.begin()?;
+                let document = Document::read(from, RECORD, limits.upstream_json_depth).ok();
+                if document.is_none() {
+                    // B6: one record that cannot be believed hides itself, not the page.
+                    from.skip()?;
+                }
+                let resource = from.since(begin).filter(|text| text.starts_with('{'))?;
+                self.resource = Some((resource, document));
+            }
+            _ => self.search = object(from, limits)?,
+        }
+        Some(())
+    }
+}
+
+/// About as many octets as a record has.
+const RECORD: usize = 1500;
 
 #[derive(Default)]
 struct Mode<'a> {
     mode: Option<Cow<'a, str>>,
 }
 
-impl<'de: 'a, 'a> Members<'de> for Mode<'a> {
+impl<'a> Members<'a> for Mode<'a> {
     const NAMES: &'static [&'static str] = &["mode"];
 
-    fn read<A: MapAccess<'de>>(&mut self, _: &str, from: &mut A) -> Result<(), A::Error> {
-        self.mode = Some(from.next_value_seed(Name)?);
-        Ok(())
-    }
-}
-
-/// Reads a string, unescaped; a slice of the text wherever it can be.
-struct Name;
-
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Cow<'de, str>;
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Cow<'de, str>, D::Error> {
-        from.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
+    fn read(&mut self, _: &str, from: &mut Scanner<'a>, _: &Limits) -> Option<()> {
+        self.mode = Some(string(from)?);
+        Some(())
     }
 }
 

@@ -395,6 +395,7 @@ fn entry<'a>(members: &Members<'a>) -> Result<Entry<'a>, BundleError> {
     Ok(Entry {
         full_url: members.string("fullUrl")?.map(Cow::Owned),
         mode: mode.map(Cow::Owned),
+        document: None,
         resource,
     })
 }

@@ -104,8 +104,20 @@ pub struct ResourceView {
 impl ResourceView {
     /// Reads one resource.
     pub fn parse(json: &str, bases: &ReferenceBases, limits: &Limits) -> Result<Self, ViewError> {
-        let unescaped = Unescaped::of(json);
-        let document = Document::parse(json, &unescaped, limits.upstream_json_depth)?;
+        let (depth, none) = (limits.upstream_json_depth, Unescaped::default());
+        match Document::parse(json, &none, depth) {
+            Ok(document) => Self::of(&document, bases),
+            // Few records have anything escaped, which is not looked for before it is missed.
+            Err(_) if json.contains('\\') => {
+                let unescaped = Unescaped::of(json);
+                Self::of(&Document::parse(json, &unescaped, depth)?, bases)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same of a record that is parsed already.
+    pub(crate) fn of(document: &Document<'_>, bases: &ReferenceBases) -> Result<Self, ViewError> {
         let root = document.root()?;
         if !root.is_object() {
             return Err(ViewError::Shape);

@@ -10,7 +10,7 @@ use super::scanner::{Scanner, Unescaped};
 use super::{DEEPEST, JsonError};
 
 /// One parsed document.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document<'a> {
     /// Never empty: the outermost value, then all that is in it.
     nodes: Vec<Node<'a>>,
@@ -23,7 +23,7 @@ pub struct Item<'d> {
     below: &'d [Node<'d>],
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Node<'a> {
     /// Empty in arrays and outermost.
     name: &'a str,
@@ -47,18 +47,28 @@ impl<'a> Document<'a> {
     /// Parses one document of at most `depth` levels of objects and arrays (capped at 100). Its escaped
     /// strings are kept by the caller.
     pub fn parse(text: &'a str, unescaped: &'a Unescaped, depth: usize) -> Result<Self, JsonError> {
+        let mut scanner = Scanner::with(text, unescaped);
+        let document = Self::read(&mut scanner, text.len(), depth)?;
+        if scanner.token().is_some() { Err(JsonError::Malformed) } else { Ok(document) }
+    }
+
+    /// Reads the document that stands next in a text; what follows it is not looked at. `octets` is about
+    /// how long it is. If it is refused, the scanner stays where it was: so are documents with escaped
+    /// strings, for which only [`Document::parse`] has room.
+    pub fn read(scanner: &mut Scanner<'a>, octets: usize, depth: usize) -> Result<Self, JsonError> {
         let mut reading = Reading {
-            scanner: Scanner::new(text, unescaped),
+            scanner: scanner.clone(),
             depth: depth.min(DEEPEST),
             // A record has about one value in twelve octets; more room is made as needed.
-            nodes: Vec::with_capacity((text.len() / 12).clamp(1, 512)),
+            nodes: Vec::with_capacity((octets / 12).clamp(1, 512)),
             open: Vec::with_capacity(16),
             fault: JsonError::Malformed,
         };
-        match reading.document() {
-            Some(()) => Ok(Self { nodes: reading.nodes }),
-            None => Err(reading.fault),
+        if reading.document().is_none() {
+            return Err(reading.fault);
         }
+        *scanner = reading.scanner;
+        Ok(Self { nodes: reading.nodes })
     }
 
     /// The outermost value.
@@ -170,22 +180,16 @@ impl<'a> Reading<'a> {
                 self.scanner.step();
                 let (first, object) = (self.nodes.len(), kind == Kind::Object);
                 self.open.push(Open { first, object, names: Names::default() });
-                if !self.at_end(object) {
+                if !self.scanner.at_end(object) {
                     name = self.name()?;
                     continue;
                 }
             }
             if !self.leave()? {
-                return if self.scanner.token().is_none() { Some(()) } else { None };
+                return Some(());
             }
             name = self.name()?;
         }
-    }
-
-    /// Whether the innermost object or array ends here.
-    #[inline]
-    fn at_end(&mut self, object: bool) -> bool {
-        self.scanner.token() == Some(if object { b'}' } else { b']' })
     }
 
     /// Behind a value: steps out of all that ends here, and over the comma. Whether there is one.
@@ -196,7 +200,7 @@ impl<'a> Reading<'a> {
             if self.scanner.take(b',') {
                 return Some(true);
             }
-            if !self.at_end(object) {
+            if !self.scanner.at_end(object) {
                 return None;
             }
             self.scanner.step();
@@ -232,7 +236,7 @@ struct Names<'a> {
     bits: u64,
     count: u32,
     /// Of larger objects, so that the work stays in proportion to the text.
-    many: Option<Box<BTreeSet<&'a str>>>,
+    many: Option<BTreeSet<&'a str>>,
 }
 
 /// Members up to which each name is compared with the others.
@@ -261,7 +265,7 @@ impl<'a> Names<'a> {
                 names.insert(node.name);
                 rest = after.get(node.size..).unwrap_or_default();
             }
-            Box::new(names)
+            names
         });
         !many.insert(name)
     }

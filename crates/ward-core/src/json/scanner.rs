@@ -4,6 +4,8 @@
 //! is one is left to `serde_json`, so that there is one reading of them. Refuses control characters in
 //! strings; the rest of the grammar is its readers' to demand.
 
+use std::borrow::Cow;
+
 /// The escaped strings of a text, unescaped, in their order. Apart from the document, so that whatever is in
 /// it is a slice of one text or of the other.
 #[derive(Debug, Default)]
@@ -14,8 +16,7 @@ impl Unescaped {
     pub fn of(text: &str) -> Self {
         let mut found = Vec::new();
         if text.as_bytes().contains(&b'\\') {
-            let none = Self::default();
-            let mut scanner = Scanner::new(text, &none);
+            let mut scanner = Scanner::new(text);
             // Outside of strings there is neither quote nor backslash.
             while let Some(before) = text.as_bytes().get(scanner.at..) {
                 let Some(quote) = before.iter().position(|octet| *octet == b'"') else { break };
@@ -34,7 +35,7 @@ impl Unescaped {
 
 /// Reads a text from its start to its end.
 #[derive(Debug, Clone)]
-pub(super) struct Scanner<'a> {
+pub struct Scanner<'a> {
     text: &'a str,
     at: usize,
     /// Those that are still to come.
@@ -42,13 +43,19 @@ pub(super) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(text: &'a str, unescaped: &'a Unescaped) -> Self {
+    /// At the start of a text.
+    pub fn new(text: &'a str) -> Self {
+        Self { text, at: 0, unescaped: std::slice::Iter::default() }
+    }
+
+    /// At the start of a text, with its escaped strings at hand.
+    pub(super) fn with(text: &'a str, unescaped: &'a Unescaped) -> Self {
         Self { text, at: 0, unescaped: unescaped.0.iter() }
     }
 
     /// The next octet behind white space, not taken yet.
     #[inline]
-    pub(super) fn token(&mut self) -> Option<u8> {
+    pub fn token(&mut self) -> Option<u8> {
         loop {
             match *self.text.as_bytes().get(self.at)? {
                 b' ' | b'\n' | b'\t' | b'\r' => self.at += 1,
@@ -65,7 +72,7 @@ impl<'a> Scanner<'a> {
 
     /// Takes the next octet behind white space if it is this one.
     #[inline]
-    pub(super) fn take(&mut self, byte: u8) -> bool {
+    pub fn take(&mut self, byte: u8) -> bool {
         let there = self.token() == Some(byte);
         if there {
             self.step();
@@ -73,7 +80,8 @@ impl<'a> Scanner<'a> {
         there
     }
 
-    /// Takes the string whose quote [`Scanner::token`] showed. `None` if it is none.
+    /// Takes the string whose quote [`Scanner::token`] showed. `None` if it is none, or is escaped and not at
+    /// hand.
     #[inline]
     pub(super) fn string(&mut self) -> Option<&'a str> {
         let inside = self.at + 1;
@@ -89,6 +97,15 @@ impl<'a> Scanner<'a> {
     fn escaped(&mut self) -> Option<&'a str> {
         self.end()?;
         self.unescaped.next()?.as_deref()
+    }
+
+    /// Takes the same, at hand or not.
+    pub fn text(&mut self) -> Option<Cow<'a, str>> {
+        let begin = self.at;
+        if self.end()? {
+            return serde_json::from_str(self.since(begin)?).ok().map(Cow::Owned);
+        }
+        self.text.get(begin + 1..self.at - 1).map(Cow::Borrowed)
     }
 
     /// Takes the same without reading it: whether anything in it is escaped. `None` if it does not end.
@@ -136,6 +153,11 @@ impl<'a> Scanner<'a> {
     /// Takes the number, `true`, `false` or `null` that begins with the octet that [`Scanner::token`] showed.
     /// `None` if it is none.
     pub(super) fn plain(&mut self, first: u8) -> Option<()> {
+        self.word(first, |number| serde_json::from_slice::<serde_json::Number>(number).is_ok())
+    }
+
+    /// The same; of numbers that are not plainly small, `is_one` decides.
+    fn word(&mut self, first: u8, is_one: impl Fn(&[u8]) -> bool) -> Option<()> {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
         let length = match first {
             b't' if rest.starts_with(b"true") => 4,
@@ -150,7 +172,7 @@ impl<'a> Scanner<'a> {
                 let small = length < 16
                     && (first != b'0' || length == 1)
                     && number.iter().all(u8::is_ascii_digit);
-                if !small && serde_json::from_slice::<serde_json::Number>(number).is_err() {
+                if !small && !is_one(number) {
                     return None;
                 }
                 length
@@ -160,4 +182,78 @@ impl<'a> Scanner<'a> {
         self.at += length;
         Some(())
     }
+
+    /// Where the next token stands; `None` at the end.
+    pub fn begin(&mut self) -> Option<usize> {
+        self.token().map(|_| self.at)
+    }
+
+    /// What was taken since [`Scanner::begin`].
+    pub fn since(&self, begin: usize) -> Option<&'a str> {
+        self.text.get(begin..self.at)
+    }
+
+    /// Whether the object or array under way ends here.
+    #[inline]
+    pub(super) fn at_end(&mut self, object: bool) -> bool {
+        self.token() == Some(if object { b'}' } else { b']' })
+    }
+
+    /// Steps over one value of any depth. `None` if it has not the form of JSON; what has, but cannot be
+    /// believed (names that stand twice, numbers out of range, lone surrogates), is stepped over too.
+    pub fn skip(&mut self) -> Option<()> {
+        let mut open = Vec::new();
+        loop {
+            let byte = self.token()?;
+            match byte {
+                b'"' => self.skip_string()?,
+                b'{' | b'[' => {
+                    self.step();
+                    let object = byte == b'{';
+                    open.push(object);
+                    if !self.at_end(object) {
+                        self.skip_name(object)?;
+                        continue;
+                    }
+                }
+                _ => self.word(byte, is_form)?,
+            }
+            loop {
+                let Some(object) = open.last().copied() else { return Some(()) };
+                if self.take(b',') {
+                    self.skip_name(object)?;
+                    break;
+                }
+                if !self.at_end(object) {
+                    return None;
+                }
+                self.step();
+                open.pop();
+            }
+        }
+    }
+
+    fn skip_name(&mut self, object: bool) -> Option<()> {
+        if !object {
+            return Some(());
+        }
+        if self.token()? != b'"' {
+            return None;
+        }
+        self.skip_string()?;
+        self.take(b':').then_some(())
+    }
+
+    fn skip_string(&mut self) -> Option<()> {
+        let begin = self.at;
+        if !self.end()? {
+            return Some(());
+        }
+        is_form(self.since(begin)?.as_bytes()).then_some(())
+    }
+}
+
+/// Whether a string or number has the form of one.
+fn is_form(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
 }
