@@ -25,6 +25,7 @@ mod report_command;
 mod sandbox_command;
 pub mod serve;
 mod ui;
+mod vault_command;
 
 use std::process::ExitCode;
 
@@ -99,6 +100,7 @@ pub fn main() -> ExitCode {
             Command::Check(check) => check::run(&check).await,
             Command::Serve(serve) => serve::run(&serve).await,
             Command::Client(command) => Ok(client_command::run(&command).await),
+            Command::Vault(command) => vault_command::run(Ui::new(false), &command),
             Command::Sandbox(command) => sandbox_command::run(Ui::new(false), &command).await,
             Command::Report(command) => report_command::run(&command).await,
             Command::Log(command) => log_command::run(Ui::new(false), &command).await,

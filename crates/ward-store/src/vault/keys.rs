@@ -145,6 +145,20 @@ impl FileVault {
         Ok(key)
     }
 
+    /// Keeps a key of another vault under its own id.
+    pub(super) fn keep_key(
+        &self,
+        tenant: &TenantId,
+        purpose: KeyPurpose,
+        key: &DataKey,
+    ) -> Result<(), StoreError> {
+        let (name, number) = (purpose.to_string(), key.id.0.to_be_bytes());
+        let context: [&[u8]; 4] =
+            [b"data key", tenant.as_str().as_bytes(), name.as_bytes(), &number];
+        let wrapped = self.wrap(&context, key.key.expose())?;
+        files::write_new(&self.key_path(tenant, purpose, key.id), &wrapped).map(|_| ())
+    }
+
     /// Destroys all keys of a purpose.
     pub(super) fn destroy_keys(
         &self,
@@ -203,7 +217,7 @@ impl FileVault {
         Ok(ids)
     }
 
-    fn tenant_dir(&self, tenant: &TenantId) -> PathBuf {
+    pub(super) fn tenant_dir(&self, tenant: &TenantId) -> PathBuf {
         self.dir.join("keys").join(tenant.as_str())
     }
 
@@ -211,7 +225,7 @@ impl FileVault {
         self.tenant_dir(tenant).join(format!("{}.{}.key", stem(purpose), id.0))
     }
 
-    fn tombstone(&self, tenant: &TenantId, purpose: KeyPurpose) -> PathBuf {
+    pub(super) fn tombstone(&self, tenant: &TenantId, purpose: KeyPurpose) -> PathBuf {
         self.tenant_dir(tenant).join(format!("{}.destroyed", stem(purpose)))
     }
 }
@@ -219,4 +233,14 @@ impl FileVault {
 /// The purpose as part of a file name: `log-body-20410`.
 fn stem(purpose: KeyPurpose) -> String {
     purpose.to_string().replace('/', "-")
+}
+
+/// The purpose of a file name's part; the reverse of [`stem`].
+pub(super) fn purpose(stem: &str) -> Option<KeyPurpose> {
+    match stem {
+        "token" => Some(KeyPurpose::Token),
+        "cursor" => Some(KeyPurpose::Cursor),
+        "record" => Some(KeyPurpose::Record),
+        _ => Some(KeyPurpose::LogBody(stem.strip_prefix("log-body-")?.parse().ok()?)),
+    }
 }

@@ -12,6 +12,7 @@
 
 mod header;
 mod keys;
+mod rewrap;
 
 use std::collections::HashMap;
 use std::fs;
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::{StoreError, files};
 use keys::Slot;
+pub use rewrap::Rewrapped;
 
 /// Largest named secret, bytes.
 const SECRET_BOUND: usize = 64 * 1024;

@@ -77,6 +77,56 @@ async fn rotation_makes_a_new_key_and_keeps_the_old_one() {
     assert_eq!(old.key.expose(), first.key.expose());
 }
 
+/// Under a new passphrase everything is there, destroyed stays destroyed, and the old key file opens nothing.
+#[tokio::test]
+async fn a_vault_wrapped_anew_holds_the_same_under_another_lock() {
+    let scratch = Scratch::new();
+    let vault = open(&scratch).unwrap();
+    let other = TenantId::parse("other").unwrap();
+    vault.put_secret("log/signing-seed", &Secret::new(vec![7; 32])).unwrap();
+    let purposes = [KeyPurpose::Token, KeyPurpose::Cursor, KeyPurpose::Record];
+    for purpose in purposes {
+        let _ = vault.current(&TENANT(), purpose).await.unwrap();
+    }
+    vault.rotate(&TENANT(), KeyPurpose::Token).unwrap();
+    let body = vault.current(&other, KeyPurpose::LogBody(20_000)).await.unwrap();
+    let _ = vault.current(&other, KeyPurpose::LogBody(3)).await.unwrap();
+    vault.destroy(&other, KeyPurpose::LogBody(3)).await.unwrap();
+
+    let new = || Unlock::Passphrase(Secret::new(b"correct horse battery".to_vec()));
+    let into = scratch.path("vault.new");
+    let done = vault.rewrap_into(&into, &new(), Arc::new(SystemRng)).unwrap();
+    assert_eq!(done, Rewrapped { keys: 5, secrets: 1 });
+    let wrapped = FileVault::open(&into, &new(), Arc::new(SystemRng)).unwrap();
+    for purpose in purposes {
+        let (one, two) =
+            (vault.current(&TENANT(), purpose).await, wrapped.current(&TENANT(), purpose).await);
+        let (one, two) = (one.unwrap(), two.unwrap());
+        assert_eq!((one.id, one.key.expose()), (two.id, two.key.expose()), "{purpose}");
+    }
+    let first = wrapped.by_id(&TENANT(), KeyPurpose::Token, KeyId(1)).await.unwrap();
+    assert_eq!(
+        first.key.expose(),
+        vault.by_id(&TENANT(), KeyPurpose::Token, KeyId(1)).await.unwrap().key.expose()
+    );
+    let kept = wrapped.by_id(&other, KeyPurpose::LogBody(20_000), KeyId(1)).await.unwrap();
+    assert_eq!(kept.key.expose(), body.key.expose());
+    let gone = wrapped.current(&other, KeyPurpose::LogBody(3)).await.err();
+    assert_eq!(gone, Some(VaultError::Destroyed));
+    let seed = wrapped.get_secret("log/signing-seed").unwrap().unwrap();
+    assert_eq!(seed.expose(), &vec![7; 32]);
+
+    // The old lock opens nothing of it, and nothing is written over.
+    let old = FileVault::open(&into, &key_file(&scratch), Arc::new(SystemRng));
+    assert!(refusal(old).contains("passphrase"));
+    let twice = vault.rewrap_into(&into, &new(), Arc::new(SystemRng));
+    assert!(twice.unwrap_err().to_string().contains("exists already"));
+    // What is no file of a vault stops the work rather than being left behind.
+    fs::write(scratch.path("vault/keys/default/notes.1.key"), b"?").unwrap();
+    let strange = vault.rewrap_into(&scratch.path("third"), &new(), Arc::new(SystemRng));
+    assert!(strange.unwrap_err().to_string().contains("notes.1.key"));
+}
+
 #[tokio::test]
 async fn two_processes_agree_on_the_first_key() {
     let scratch = Scratch::new();
