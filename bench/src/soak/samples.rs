@@ -1,6 +1,7 @@
 //! Memory, threads and open files of the server over time, and the line through them.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Instant;
 
 use crate::Error;
@@ -17,7 +18,12 @@ pub struct Sample {
     pub memory: f64,
     pub threads: u64,
     pub files: u64,
+    /// What the store's connections may hold of it in their caches, MiB.
+    pub cache: f64,
 }
+
+/// Connections of the store, and what each holds of the database at most, MiB (SQLite's `cache_size`, as shipped).
+const STORE: (f64, f64) = (3.0, 2.0);
 
 /// Open files now.
 pub fn files(pid: u32) -> Result<u64, Error> {
@@ -25,19 +31,17 @@ pub fn files(pid: u32) -> Result<u64, Error> {
 }
 
 impl Sample {
-    pub fn of(pid: u32, process: &Processes, begun: Instant) -> Result<Self, Error> {
+    pub fn of(pid: u32, process: &Processes, data: &Path, begun: Instant) -> Result<Self, Error> {
         let (threads, files) = threads_and_files(pid).ok_or("the server is gone")?;
-        Ok(Self { seconds: begun.elapsed().as_secs_f64(), memory: process.rss(), threads, files })
+        let store = std::fs::metadata(data.join("store/ward.db"))?.len() as f64 / 1024.0 / 1024.0;
+        let seconds = begun.elapsed().as_secs_f64();
+        let cache = STORE.0 * store.min(STORE.1);
+        Ok(Self { seconds, memory: process.rss(), threads, files, cache })
     }
 
     pub fn row(&self) -> String {
-        format!(
-            "| {:.1} | {:.1} | {} | {} |",
-            self.seconds / 60.0,
-            self.memory,
-            self.threads,
-            self.files
-        )
+        let Self { seconds, memory, threads, files, cache } = self;
+        format!("| {:.1} | {memory:.1} | {cache:.1} | {threads} | {files} |", seconds / 60.0)
     }
 }
 
@@ -51,7 +55,7 @@ impl fmt::Display for Sample {
     }
 }
 
-/// Memory by least squares.
+/// A quantity by least squares.
 pub struct Trend {
     /// MiB.
     pub mean: f64,
@@ -60,13 +64,13 @@ pub struct Trend {
 }
 
 impl Trend {
-    pub fn of(samples: &[Sample]) -> Self {
+    pub fn of(samples: &[Sample], quantity: impl Fn(&Sample) -> f64) -> Self {
         let n = samples.len().max(1) as f64;
-        let mean = samples.iter().map(|one| one.memory).sum::<f64>() / n;
+        let mean = samples.iter().map(&quantity).sum::<f64>() / n;
         let middle = samples.iter().map(|one| one.seconds).sum::<f64>() / n;
         let (mut above, mut below) = (0.0, 0.0);
         for one in samples {
-            above += (one.seconds - middle) * (one.memory - mean);
+            above += (one.seconds - middle) * (quantity(one) - mean);
             below += (one.seconds - middle).powi(2);
         }
         let span = samples.last().map_or(0.0, |one| one.seconds)
@@ -82,9 +86,9 @@ mod tests {
     fn line(memory: impl Fn(f64) -> f64) -> Trend {
         let at = |n: u32| {
             let seconds = f64::from(n) * 10.0;
-            Sample { seconds, memory: memory(seconds), threads: 4, files: 9 }
+            Sample { seconds, memory: memory(seconds), threads: 4, files: 9, cache: 0.0 }
         };
-        Trend::of(&(0..=60).map(at).collect::<Vec<_>>())
+        Trend::of(&(0..=60).map(at).collect::<Vec<_>>(), |one| one.memory)
     }
 
     #[test]

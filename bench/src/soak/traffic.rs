@@ -26,6 +26,8 @@ pub struct Shared {
     /// Microseconds between two requests of one worker; 0: as fast as it goes.
     pub gap: AtomicU64,
     pub over: AtomicBool,
+    /// Between two visitors.
+    pub visit: Duration,
 }
 
 impl Shared {
@@ -139,7 +141,7 @@ pub async fn work(
 pub async fn visit(shared: Arc<Shared>, visitors: Vec<Client>) -> Result<(), Error> {
     let port = shared.target.port;
     for visitor in visitors.iter().cycle() {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep(shared.visit).await;
         if !shared.goes_on() {
             break;
         }
