@@ -6,7 +6,7 @@
 //! a single entry that is too large is dropped: hidden data never makes an error (`enforcement.md` §3.3).
 //! Refuses (502) paging links that lead in a circle and answers that are no searchset.
 
-use ward_fhir::{Entry, ResourceView, Searchset};
+use ward_fhir::{Entry, Searchset};
 use ward_policy::{Permit, Verdict, judge};
 
 use crate::cursor::Position;
@@ -226,7 +226,7 @@ impl Gateway {
             return None;
         }
         let text = entry.resource;
-        let view = match ResourceView::parse(text, &self.bases, &self.limits) {
+        let view = match entry.view(&self.bases, &self.limits) {
             Ok(view) => view,
             Err(error) => {
                 // B6: dropped, and the operator is told; the text of the error holds no content.
