@@ -58,17 +58,16 @@ pub(crate) async fn release(
     event.at = clock.now();
     if without_body {
         let released = portions.into_iter().flat_map(|portion| portion.released).collect();
-        let whole = Portion { bytes: Vec::new(), released };
-        note(&**sink, covering(&event, &whole, 0, WindowStep::Whole, 0)).await?;
+        note(&**sink, covering(event, released, 0, WindowStep::Whole, 0)).await?;
         return Ok(Response::new(empty()));
     }
     if portions.len() <= 1 {
         let whole = portions.pop().unwrap_or_default();
         let bytes = whole.bytes.len() as u64;
-        note(&**sink, covering(&event, &whole, bytes, WindowStep::Whole, 0)).await?;
+        note(&**sink, covering(event, whole.released, bytes, WindowStep::Whole, 0)).await?;
         return Ok(Response::new(full(whole.bytes)));
     }
-    note(&**sink, covering(&event, &Portion::default(), 0, WindowStep::Open, 0)).await?;
+    note(&**sink, covering(event.clone(), Vec::new(), 0, WindowStep::Open, 0)).await?;
     let (sender, body) = channel_body();
     let (sink, clock) = (Arc::clone(sink), Arc::clone(clock));
     let task = Running { sink, clock, event, bytes: 0, seq: 1 };
@@ -91,7 +90,7 @@ impl Running {
         // Each of its events has the time at which it was written.
         self.event.at = self.clock.now();
         let step = if complete { WindowStep::Complete } else { WindowStep::Aborted };
-        let mut close = covering(&self.event, &Portion::default(), self.bytes, step, self.seq);
+        let mut close = covering(self.event, Vec::new(), self.bytes, step, self.seq);
         if !complete {
             close.outcome = Outcome::Failed;
         }
@@ -110,7 +109,9 @@ impl Running {
         for portion in portions {
             let length = portion.bytes.len() as u64;
             self.event.at = self.clock.now();
-            let items = covering(&self.event, &portion, length, WindowStep::Items, self.seq);
+            let released = portion.released;
+            let items =
+                covering(self.event.clone(), released, length, WindowStep::Items, self.seq);
             if note(&*self.sink, items).await.is_err() {
                 return false;
             }
@@ -142,22 +143,27 @@ fn portions(draft: Draft, limits: &Limits) -> Vec<Portion> {
     portions
 }
 
-/// The event that covers a portion.
-fn covering(template: &Event, portion: &Portion, bytes: u64, step: WindowStep, seq: u32) -> Event {
-    let mut event = template.clone();
-    let patients: BTreeSet<_> = portion.released.iter().flat_map(|r| &r.owners).collect();
+/// The event that covers these records, made of its template.
+fn covering(
+    mut event: Event,
+    released: Vec<Released>,
+    bytes: u64,
+    step: WindowStep,
+    seq: u32,
+) -> Event {
+    let patients: BTreeSet<_> = released.iter().flat_map(|r| &r.owners).collect();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let transfer = event.transfer.take().unwrap_or_default();
     event.transfer = Some(Transfer {
         // What passes as it came has the upstream's own status.
         status: if transfer.status == 0 { StatusCode::OK.as_u16() } else { transfer.status },
-        resources: count(portion.released.len()),
+        resources: count(released.len()),
         patients: count(patients.len()),
         bytes,
         window: Some(Window { step, seq }),
         ..transfer
     });
-    event.body.released.clone_from(&portion.released);
+    event.body.released = released;
     if seq > 0 {
         // Said once for the answer, not for each of its windows.
         event.body.detail.remove(crate::search::WITHHELD);
