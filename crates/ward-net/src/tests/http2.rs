@@ -279,7 +279,7 @@ async fn what_could_be_two_requests_further_on_is_refused() {
         }
         stream.write_all(&bytes).await.unwrap();
         // The first word about the stream, or the end of the connection.
-        let answered = tokio::time::timeout(Duration::from_secs(60), async {
+        let answered = tokio::time::timeout(Duration::from_mins(1), async {
             loop {
                 let mut head = [0; 9];
                 if stream.read_exact(&mut head).await.is_err() {

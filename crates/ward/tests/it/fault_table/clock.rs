@@ -56,8 +56,12 @@ async fn clock_jumps_of_a_day_make_nothing_valid_twice() {
     let from_ahead = token_in(&answer);
     assert_eq!(read(&from_ahead).await, 200);
 
+    let stale = || world.house.ops.lists.status().lists.iter().any(|list| list.stale);
+    assert!(stale(), "the operator is told");
+
     // Set right: what was good is good, what was used is used, what was made in the future is not believed.
     clock.set_back(DAY);
+    assert!(!stale());
     assert_eq!(read(&stage.token).await, 200);
     assert_eq!(verdict(&present(&used).await), refused, "used twice, over a jump");
     assert_eq!(read(&from_ahead).await, 401, "a token from the future");
