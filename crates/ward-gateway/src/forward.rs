@@ -136,7 +136,7 @@ impl Upstream {
             .client
             .send(request, limits.upstream_body_bytes, limits.upstream_timeout)
             .await
-            .map_err(unreachable)?;
+            .map_err(|error| unreachable(&error))?;
         match response.status() {
             StatusCode::OK if is_fhir_json(response.headers().get(CONTENT_TYPE)) => {
                 Ok(Some(response.into_body()))
@@ -187,7 +187,7 @@ impl Upstream {
 }
 
 /// Why there is no answer.
-pub(crate) fn unreachable(error: FetchError) -> Fault {
+pub(crate) fn unreachable(error: &FetchError) -> Fault {
     match error {
         FetchError::Timeout => Fault::UpstreamTimeout,
         FetchError::Connect(_) => Fault::UpstreamDown,

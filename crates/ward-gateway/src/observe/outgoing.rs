@@ -228,7 +228,7 @@ async fn feed<B>(
         return;
     }
     loop {
-        let next = async { rest.frame().await.map(|frame| frame.map_err(drop)) };
+        let next = async { rest.frame().await.map(|frame| frame.map_err(|_| ())) };
         match tokio::time::timeout(patience, next).await {
             Ok(None) => {
                 let _ = sender.finish().await;
@@ -266,6 +266,6 @@ impl Upstream {
         }
         *request.headers_mut() = headers;
         let (client, limits) = self.wire();
-        client.stream(request, limits.upstream_timeout).await.map_err(unreachable)
+        client.stream(request, limits.upstream_timeout).await.map_err(|error| unreachable(&error))
     }
 }

@@ -69,6 +69,7 @@ pages! {
     admin: "docs/admin.md",
     read_the_log: "docs/read-the-log.md",
     rotate_keys: "docs/rotate-keys.md",
+    observe: "docs/observe.md",
     load_balancer: "docs/load-balancer.md",
     when_something_is_down: "docs/when-something-is-down.md",
     hapi: "docs/in-front-of/hapi.md",
