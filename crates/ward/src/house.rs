@@ -338,6 +338,8 @@ impl House {
         let http = client(outward.upstream, &outward.upstream_roots)?;
         let lists = client(outward.lists, &outward.list_roots)?;
         let lists = RevocationLists::new(lists, clock.clone(), limits.clone());
+        // Lists and OCSP answers are renewed before anybody waits for them.
+        lists.keep_tended();
         let (probes, listed) = (http.clone(), lists.clone());
         let issuer = Arc::new(Issuer::new(
             IssuerConfig {

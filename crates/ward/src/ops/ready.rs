@@ -122,8 +122,11 @@ impl Readiness {
             return Component::good();
         }
         Component::bad(
-            format!("{stale} of {} revocation lists are past their nextUpdate", lists.len()),
-            "see whether this machine reaches the community's list servers, then run: ward admin lists refresh",
+            format!(
+                "{stale} of {} revocation lists and OCSP answers are past their nextUpdate",
+                lists.len()
+            ),
+            "see whether this machine reaches the community's servers of lists and OCSP, then run: ward admin lists refresh",
         )
     }
 

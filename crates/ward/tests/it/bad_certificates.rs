@@ -23,6 +23,7 @@ use crate::pki::authorities::{
     By, days, depth, entry, extension, no_authority, signs_no_certificates,
 };
 use crate::pki::ocsp::Says;
+use crate::pki::ocsp::Says;
 use crate::pki::{Leaf, Member, Pki};
 use crate::rows::{form, jwt};
 
@@ -197,6 +198,32 @@ fn members(pki: &mut Pki, secret: &str) -> HashMap<&'static str, Member> {
         ("ocsp-responder", Says::Responder),
         ("ocsp-revoked", Says::Revoked),
         ("ocsp-unknown", Says::Unknown),
+        ("ocsp-late", Says::Late),
+        ("ocsp-stale", Says::Stale),
+        ("ocsp-stranger", Says::Stranger),
+        ("ocsp-member", Says::Member),
+    ] {
+        add(name, pki.with_ocsp(ISS, says));
+    }
+
+    // The issuer is not sent, but its place is named.
+    let circle = pki.authority(By::Root, "Test Issuing CA", |_| {});
+    for (name, place) in [
+        ("aia", None),
+        ("aia-page", Some(b"<html>".to_vec())),
+        ("aia-huge", Some(vec![0x30; 1 << 20])),
+        ("aia-namesake", Some(circle.der.clone())),
+    ] {
+        add(name, pki.alone(ISS, place));
+    }
+
+    // A responder speaks instead of a list.
+    for (name, says) in [
+        ("ocsp-good", Says::Good),
+        ("ocsp-responder", Says::Responder),
+        ("ocsp-revoked", Says::Revoked),
+        ("ocsp-unknown", Says::Unknown),
+        ("ocsp-late", Says::Late),
         ("ocsp-stale", Says::Stale),
         ("ocsp-stranger", Says::Stranger),
         ("ocsp-member", Says::Member),

@@ -1,6 +1,7 @@
 //! A test PKI with good and bad members, made by rcgen, and the HTTP server of its lists.
 
 pub mod authorities;
+pub mod ocsp;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
