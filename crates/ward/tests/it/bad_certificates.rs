@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rcgen::{CrlDistributionPoint, GeneralSubtree, NameConstraints, RevocationReason, SanType};
+use rcgen::{CrlDistributionPoint, RevocationReason, SanType};
 use serde_json::json;
 use tokio::net::TcpListener;
 use ward::house::Turned;
@@ -22,10 +22,11 @@ use crate::harness::{Answer, ISS, SCOPE, World};
 use crate::pki::authorities::{
     By, days, depth, entry, extension, no_authority, signs_no_certificates,
 };
-use crate::pki::ocsp::Says;
-use crate::pki::ocsp::Says;
 use crate::pki::{Leaf, Member, Pki};
 use crate::rows::{form, jwt};
+
+/// What differs in a certificate.
+type Edit = fn(&mut rcgen::CertificateParams);
 
 /// What is demanded: the status, and the error code if the body has one.
 type Demand = (u16, Option<String>);
@@ -64,6 +65,11 @@ fn issued_at(url: &str) -> rcgen::CustomExtension {
     extension(&[1, 3, 6, 1, 5, 5, 7, 1, 1], false, content)
 }
 
+/// A SAN with this URI.
+fn uri(text: &str) -> Vec<SanType> {
+    vec![SanType::URI(text.try_into().unwrap())]
+}
+
 fn points(url: String) -> Vec<CrlDistributionPoint> {
     vec![CrlDistributionPoint { uris: vec![url] }]
 }
@@ -98,19 +104,13 @@ fn members(pki: &mut Pki, secret: &str) -> HashMap<&'static str, Member> {
     add("revoked", revoked);
 
     // Authorities that are not what they should be.
-    type Edit = fn(&mut rcgen::CertificateParams);
     let authorities: [(&str, Edit); 6] = [
         ("expired-intermediate", |p| (p.not_before, p.not_after) = (days(-20), days(-1))),
         ("no-authority", no_authority),
         ("no-basic-constraints", |p| p.is_ca = rcgen::IsCa::NoCa),
         ("signs-no-certificates", signs_no_certificates),
         ("constrained", |p| {
-            p.name_constraints = Some(NameConstraints {
-                permitted_subtrees: vec![GeneralSubtree::DnsName("elsewhere.example".into())],
-                excluded_subtrees: vec![],
-            });
             // A constraint for URIs, which rcgen does not know: *.elsewhere.example.
-            p.name_constraints = None;
             let host = b".elsewhere.example";
             let mut content = vec![0x30, 24, 0xa0, 22, 0x30, 20, 0x86, 18];
             content.extend(host);
@@ -192,56 +192,6 @@ fn members(pki: &mut Pki, secret: &str) -> HashMap<&'static str, Member> {
         );
     }
 
-    // A responder speaks instead of a list.
-    for (name, says) in [
-        ("ocsp-good", Says::Good),
-        ("ocsp-responder", Says::Responder),
-        ("ocsp-revoked", Says::Revoked),
-        ("ocsp-unknown", Says::Unknown),
-        ("ocsp-late", Says::Late),
-        ("ocsp-stale", Says::Stale),
-        ("ocsp-stranger", Says::Stranger),
-        ("ocsp-member", Says::Member),
-    ] {
-        add(name, pki.with_ocsp(ISS, says));
-    }
-
-    // The issuer is not sent, but its place is named.
-    let circle = pki.authority(By::Root, "Test Issuing CA", |_| {});
-    for (name, place) in [
-        ("aia", None),
-        ("aia-page", Some(b"<html>".to_vec())),
-        ("aia-huge", Some(vec![0x30; 1 << 20])),
-        ("aia-namesake", Some(circle.der.clone())),
-    ] {
-        add(name, pki.alone(ISS, place));
-    }
-
-    // A responder speaks instead of a list.
-    for (name, says) in [
-        ("ocsp-good", Says::Good),
-        ("ocsp-responder", Says::Responder),
-        ("ocsp-revoked", Says::Revoked),
-        ("ocsp-unknown", Says::Unknown),
-        ("ocsp-late", Says::Late),
-        ("ocsp-stale", Says::Stale),
-        ("ocsp-stranger", Says::Stranger),
-        ("ocsp-member", Says::Member),
-    ] {
-        add(name, pki.with_ocsp(ISS, says));
-    }
-
-    // The issuer is not sent, but its place is named.
-    let circle = pki.authority(By::Root, "Test Issuing CA", |_| {});
-    for (name, place) in [
-        ("aia", None),
-        ("aia-page", Some(b"<html>".to_vec())),
-        ("aia-huge", Some(vec![0x30; 1 << 20])),
-        ("aia-namesake", Some(circle.der.clone())),
-    ] {
-        add(name, pki.alone(ISS, place));
-    }
-
     // Leaves that differ in one thing.
     let bare = |member: Member| Member { chain: vec![member.chain[0].clone()], ..member };
     for name in ["aia-private", "aia-loop", "aia-junk"] {
@@ -249,33 +199,22 @@ fn members(pki: &mut Pki, secret: &str) -> HashMap<&'static str, Member> {
         add(name, bare(pki.client_by(By::Issuing, ISS, &[], |p| p.custom_extensions.push(url))));
     }
     add("no-intermediate", bare(pki.client(ISS)));
-    let uri = |text: &str| vec![SanType::URI(text.try_into().unwrap())];
-    let leaves: [(&'static str, Box<dyn FnOnce(&mut rcgen::CertificateParams)>); 7] = [
-        (
-            "critical-extension",
-            Box::new(|p| p.custom_extensions.push(extension(&[1, 2, 3, 4], true, vec![5, 0]))),
-        ),
-        (
-            "key-encipherment",
-            Box::new(|p| p.key_usages = vec![rcgen::KeyUsagePurpose::KeyEncipherment]),
-        ),
-        ("no-san", Box::new(|p| p.subject_alt_names = vec![])),
-        (
-            "dns-only",
-            Box::new(|p| {
-                let name = "partner.example".try_into().unwrap();
-                p.subject_alt_names = vec![SanType::DnsName(name)];
-            }),
-        ),
-        (
-            "uri-in-cn",
-            Box::new(|p| {
-                p.subject_alt_names = vec![];
-                p.distinguished_name.push(rcgen::DnType::CommonName, ISS);
-            }),
-        ),
-        ("san-nul", Box::new(move |p| p.subject_alt_names = uri(&format!("{ISS}\0.evil.example")))),
-        ("san-wildcard", Box::new(move |p| p.subject_alt_names = uri("https://*.example/app"))),
+    let leaves: [(&'static str, Edit); 7] = [
+        ("critical-extension", |p| {
+            p.custom_extensions.push(extension(&[1, 2, 3, 4], true, vec![5, 0]));
+        }),
+        ("key-encipherment", |p| p.key_usages = vec![rcgen::KeyUsagePurpose::KeyEncipherment]),
+        ("no-san", |p| p.subject_alt_names = vec![]),
+        ("dns-only", |p| {
+            let name = "partner.example".try_into().unwrap();
+            p.subject_alt_names = vec![SanType::DnsName(name)];
+        }),
+        ("uri-in-cn", |p| {
+            p.subject_alt_names = vec![];
+            p.distinguished_name.push(rcgen::DnType::CommonName, ISS);
+        }),
+        ("san-nul", |p| p.subject_alt_names = uri(&format!("{ISS}\0.evil.example"))),
+        ("san-wildcard", |p| p.subject_alt_names = uri("https://*.example/app")),
     ];
     for (name, edit) in leaves {
         add(name, pki.client_by(By::Issuing, ISS, &[], edit));

@@ -162,7 +162,7 @@ fn gather() -> (BTreeMap<Key, Entry>, Vec<String>) {
         let parts = entry.not_yet.iter().any(|one| one.part.is_some());
         match (proven, whole, parts) {
             (false, false, _) => {
-                wrong.push(format!("{page} {id} is proven nowhere: {}", entry.what))
+                wrong.push(format!("{page} {id} is proven nowhere: {}", entry.what));
             }
             (true, true, _) => wrong.push(format!("{page} {id} is proven and listed as not yet")),
             (false, true, true) => wrong.push(format!("{page} {id}: a part of nothing")),

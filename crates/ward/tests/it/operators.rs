@@ -242,7 +242,7 @@ async fn an_officer_goes_only_with_anothers_consent_while_there_are_two() {
     }
     assert_eq!(command(to, &bob, "whoami", json!({})).await.status, 200, "nothing is done yet");
     let waiting = command(to, &bob, "list-approvals", json!({})).await.json();
-    let ids: Vec<Value> = waiting["approvals"].as_array().unwrap().to_vec();
+    let ids: &Vec<Value> = waiting["approvals"].as_array().unwrap();
     assert_eq!(ids.len(), 3);
     let of = |by: &str, name: &str| {
         let found = ids
@@ -283,6 +283,9 @@ async fn an_approval_raced_is_done_once() {
     assert_eq!(answers, [200, 404, 404, 404, 404, 404, 404, 404]);
 }
 
+/// Method, path, headers, and the status that is demanded.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], u16);
+
 /// A page in a browser on the machine: forms, `fetch` without a preflight, DNS rebinding; and keys twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_in_a_browser_reaches_nothing() {
@@ -303,7 +306,7 @@ async fn a_page_in_a_browser_reaches_nothing() {
     let json = ("content-type", "application/json");
     let (here, rebound) = (("host", host.as_str()), ("host", "evil.example"));
     let (key, page) = (("authorization", key.as_str()), ("origin", "https://evil.example"));
-    let cases: [(&str, &str, &[(&str, &str)], u16); 11] = [
+    let cases: [Case<'_>; 11] = [
         ("POST", "/admin/v1/whoami", &[here, json, key], 200),
         ("POST", "/admin/v1/whoami", &[here, json, key, page], 403),
         ("POST", "/admin/v1/whoami", &[here, json, key, ("origin", "null")], 403),

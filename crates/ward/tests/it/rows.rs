@@ -262,8 +262,8 @@ fn twist(compact: &str, twist: &str, signer: &Member) -> String {
         "zero" | "zero-r" | "zero-s" => {
             let mut raw = URL_SAFE_NO_PAD.decode(signature).unwrap();
             let half = raw.len() / 2;
-            raw[..half].fill(if twist == "zero-s" { 1 } else { 0 });
-            raw[half..].fill(if twist == "zero-r" { 1 } else { 0 });
+            raw[..half].fill(u8::from(twist == "zero-s"));
+            raw[half..].fill(u8::from(twist == "zero-r"));
             format!("{header}.{payload}.{}", URL_SAFE_NO_PAD.encode(raw))
         }
         other => panic!("unknown twist {other}"),

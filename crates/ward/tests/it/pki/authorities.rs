@@ -186,7 +186,7 @@ impl Pki {
 pub fn entry(serial: u64, reason: Option<rcgen::RevocationReason>) -> RevokedCertParams {
     RevokedCertParams {
         serial_number: SerialNumber::from(serial),
-        revocation_time: now() - Duration::from_secs(60),
+        revocation_time: now() - Duration::from_mins(1),
         reason_code: reason,
         invalidity_date: None,
     }
