@@ -22,6 +22,7 @@ use crate::harness::{Answer, ISS, SCOPE, World};
 use crate::pki::authorities::{
     By, days, depth, entry, extension, no_authority, signs_no_certificates,
 };
+use crate::pki::ocsp::Says;
 use crate::pki::{Leaf, Member, Pki};
 use crate::rows::{form, jwt};
 
@@ -190,6 +191,31 @@ fn members(pki: &mut Pki, secret: &str) -> HashMap<&'static str, Member> {
                 p.crl_distribution_points = points(url.to_owned());
             }),
         );
+    }
+
+    // A responder speaks instead of a list.
+    for (name, says) in [
+        ("ocsp-good", Says::Good),
+        ("ocsp-responder", Says::Responder),
+        ("ocsp-revoked", Says::Revoked),
+        ("ocsp-unknown", Says::Unknown),
+        ("ocsp-late", Says::Late),
+        ("ocsp-stale", Says::Stale),
+        ("ocsp-stranger", Says::Stranger),
+        ("ocsp-member", Says::Member),
+    ] {
+        add(name, pki.with_ocsp(ISS, says));
+    }
+
+    // The issuer is not sent, but its place is named.
+    let circle = pki.authority(By::Root, "Test Issuing CA", |_| {});
+    for (name, place) in [
+        ("aia", None),
+        ("aia-page", Some(b"<html>".to_vec())),
+        ("aia-huge", Some(vec![0x30; 1 << 20])),
+        ("aia-namesake", Some(circle.der.clone())),
+    ] {
+        add(name, pki.alone(ISS, place));
     }
 
     // Leaves that differ in one thing.
