@@ -47,6 +47,7 @@ pub async fn serve(path: &str) -> Result<(), Error> {
     let limits = Limits {
         // One address plays many partners; and the incident that a load is must not end the run.
         registrations_per_minute: u32::MAX,
+        tokens_per_client_per_minute: u32::MAX,
         ..Limits::default()
     };
     let system = System { limits: Arc::new(limits), ..system() };
