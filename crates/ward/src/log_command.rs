@@ -70,13 +70,17 @@ pub(crate) enum LogCommandError {
         index: u64,
     },
     /// The vault did not open.
-    #[error("--key-file: {0}; it is what `keys.key_file` in ward.toml names (the demo's: DIR/vault.key)")]
+    #[error(
+        "--key-file: {0}; it is what `keys.key_file` in ward.toml names (the demo's: DIR/vault.key)"
+    )]
     Vault(#[from] ward_store::StoreError),
 }
 
 fn hint(source: &LogError) -> &'static str {
     match source {
-        LogError::Absent => "; name the data directory of a Ward: `data` in ward.toml",
+        LogError::Absent => {
+            "; give --data the directory that a Ward keeps: `data` in ward.toml, or the demo's --data"
+        }
         LogError::Tampered(_) => "; run `ward log verify`, and restore the log from a backup",
         _ => "",
     }
