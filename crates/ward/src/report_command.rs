@@ -8,6 +8,7 @@
 mod tally;
 mod words;
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -176,7 +177,7 @@ fn advice(config: &Config, tally: &Tally) -> Advice {
         lines.extend(clean.iter().map(|(who, one)| (who.name(one), "enforce")));
         toml.push_str("[observe.clients]\n");
         for (name, mode) in lines {
-            toml.push_str(&format!("{} = \"{mode}\"\n", Value::String(name)));
+            let _ = writeln!(toml, "{} = \"{mode}\"", Value::String(name));
         }
     }
     if tally.clients.get(&Who::Anonymous).is_some_and(|one| one.would_refuse > 0) {

@@ -425,7 +425,7 @@ mod tests {
         for dir in ["ward-fhir/src/request", "ward-policy/src"] {
             for entry in std::fs::read_dir(crates.join(dir)).unwrap() {
                 let path = entry.unwrap().path();
-                if !path.extension().is_some_and(|ext| ext == "rs") || path.ends_with("tests.rs") {
+                if path.extension().is_none_or(|ext| ext != "rs") || path.ends_with("tests.rs") {
                     continue;
                 }
                 let text = std::fs::read_to_string(&path).unwrap();

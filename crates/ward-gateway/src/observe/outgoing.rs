@@ -241,7 +241,7 @@ async fn feed<B>(
                     return;
                 }
             }
-            Ok(Some(Err(_))) | Err(_) => return,
+            Ok(Some(Err(()))) | Err(_) => return,
         }
     }
 }

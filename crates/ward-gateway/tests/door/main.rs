@@ -7,6 +7,7 @@
 
 mod faults;
 mod intake;
+mod observe;
 mod paging;
 mod promise;
 mod record;

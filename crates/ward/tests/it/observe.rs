@@ -244,6 +244,8 @@ async fn a_read_outside_the_roster_passes_and_is_logged_by_its_rule() {
     world.house.close().await;
 }
 
+type Case<'a> = (&'a str, &'a str, &'a str, Option<&'a str>, Option<&'a str>, &'a str, u16);
+
 /// Every class of refusal passes, under the rule by which enforcement refuses it.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_class_of_refusal_passes_and_names_its_rule() {
@@ -255,7 +257,7 @@ async fn each_class_of_refusal_passes_and_names_its_rule() {
     let form = "application/x-www-form-urlencoded";
     let fhir_json = "application/fhir+json";
     // Rule, method, target below the base, authorization, content type, body, status under enforcement.
-    let cases: Vec<(&str, &str, &str, Option<&str>, Option<&str>, &str, u16)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("G01", "GET", "/Patient/mine", None, None, "", 401),
         ("G01", "GET", "/Patient/mine", Some("Basic dTpw"), None, "", 401),
         ("G02", "GET", "/Patient/mine", Some("Bearer of.another.issuer"), None, "", 401),
@@ -458,6 +460,7 @@ async fn credentials_stay_where_they_belong() {
 /// By client, by anonymous callers, by everybody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_are_switched_one_by_one() {
+    use Stance::{Enforce, Observe};
     let (mut world, _upstream, mine, theirs) = world(Limits::default()).await;
     let (_, client, token) = admitted(&mut world).await;
     let other = second_client(&mut world, &mine).await;
@@ -472,7 +475,6 @@ async fn clients_are_switched_one_by_one() {
         let others = world.get(&stranger, &other).await.status;
         [anonymous, outside, inside, others]
     };
-    use Stance::{Enforce, Observe};
     for (what, enforcement, want) in [
         ("enforce", Enforcement::full(), [401, 404, 200, 404]),
         ("observe", observing(&[], &[]), [200, 200, 200, 200]),
@@ -855,8 +857,8 @@ async fn findings_hold_nobody_who_is_only_observed() {
                 .leaves(0..reader.size())
                 .map(|leaf| leaf.unwrap().1)
                 .find(|leaf| leaf.kind == EventKind::Incident && leaf.outcome == want);
-            if found.is_some() {
-                return found.unwrap();
+            if let Some(found) = found {
+                return found;
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }

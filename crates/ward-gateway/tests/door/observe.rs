@@ -1,0 +1,94 @@
+//! Observe mode at the door: what Ward lends, what fails closed, and that it is off unless somebody turns it on.
+
+use std::sync::atomic::Ordering;
+
+use http::{HeaderValue, StatusCode};
+use ward_core::{Limits, Outcome};
+use ward_policy::Enforcement;
+
+use crate::support::*;
+
+fn observing() -> Enforcement {
+    Enforcement::observing([], [])
+}
+
+/// Ward's own credentials go with what a known caller reads or searches, and with nothing that could change
+/// something; headers that could make another request of it, or another caller, stay behind.
+#[tokio::test]
+async fn credentials_are_lent_to_known_callers_for_reads_only() {
+    let mut door = Door::over(vec![observation("1", "c")]).await;
+    let secret = HeaderValue::from_static("Basic d2FyZDpzZWNyZXQ=");
+    door.gateway = door.gateway.authorizing(secret);
+    door.gateway.dial().turn(observing());
+    let lent = "authorization: basic d2fyzdpzzwnyzxq=";
+    let odd = [("x-http-method-override", "DELETE"), ("x-remote-user", "root"), ("cookie", "a=b")];
+    for (method, target, token, ours) in [
+        ("GET", "/Observation/1", "good", true),
+        ("HEAD", "/Observation/1", "good", true),
+        ("GET", "/Observation?code=x", "good", true),
+        ("GET", "/Observation/1/_history", "good", true),
+        ("GET", "/Observation/$lastn", "good", false),
+        ("GET", "/admin/reset", "good", false),
+        ("DELETE", "/Observation/1", "good", false),
+        ("PUT", "/Observation/1", "good", false),
+        ("POST", "/Observation", "good", false),
+        ("POST", "/", "good", false),
+        ("GET", "/Observation/1", "unknown", false),
+    ] {
+        door.seen.lock().unwrap().clear();
+        let bearer = format!("Bearer {token}");
+        let headers = [&[("authorization", bearer.as_str())][..], &odd].concat();
+        door.send(request(method, target, &headers)).await;
+        let seen = door.seen.lock().unwrap().first().cloned().unwrap().to_lowercase();
+        assert!(seen.starts_with(&method.to_lowercase()), "{seen}");
+        assert_eq!(seen.contains(lent), ours, "{method} {target} {token}: {seen}");
+        assert_eq!(seen.contains("x-http-method-override"), !ours, "{method} {target}: {seen}");
+        assert_eq!(seen.contains("x-remote-user") || seen.contains("cookie"), !ours, "{seen}");
+        assert!(!seen.contains("bearer"), "{seen}");
+    }
+}
+
+/// A fact that cannot be had refuses nothing while observing; what says whose request it is must be known.
+#[tokio::test]
+async fn missing_facts_are_observed_and_unknown_callers_are_not() {
+    let door = Door::over(vec![observation("1", "a")]).await;
+    *door.roster.0.lock().unwrap() = None;
+    assert_eq!(door.get("/Observation/1").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    door.gateway.dial().turn(observing());
+    assert_eq!(door.get("/Observation/1").await.status, StatusCode::OK);
+    let event = door.events().pop().unwrap();
+    assert_eq!((event.outcome, event.rule.as_deref()), (Outcome::Observed, Some("FACTS")));
+    let busy = request("GET", "/Observation/1", &[("authorization", "Bearer busy")]);
+    assert_eq!(door.send(busy).await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// An answer in windows is broken off when the log fails in its midst, as ever.
+#[tokio::test]
+async fn a_window_that_is_not_recorded_does_not_leave() {
+    let records = (0..20).map(|n| observation(&format!("o{n}"), "c")).collect();
+    let limits = Limits { window_resources: 8, ..limits() };
+    let door = Door::before(server(records), limits).await;
+    door.gateway.dial().turn(observing());
+    let whole = door.get("/Observation?_count=20").await;
+    assert!(whole.body.is_some_and(|body| !body.is_empty()));
+    let events = door.events();
+    assert!(events.len() > 3 && events.iter().all(|event| event.outcome == Outcome::Observed));
+    door.ledger.room.store(2, Ordering::SeqCst);
+    let broken = door.get("/Observation?_count=20").await;
+    assert_eq!((broken.status, broken.body), (StatusCode::OK, None), "broken off");
+    door.ledger.room.store(0, Ordering::SeqCst);
+    let shut = door.get("/Observation?_count=20").await;
+    assert_eq!(shut.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// Nothing passes a door that nobody has turned, nor one that was turned back.
+#[tokio::test]
+async fn a_door_enforces_unless_it_is_turned() {
+    let door = Door::over(vec![observation("1", "c")]).await;
+    let refused = || async { door.get("/Observation/1").await.status };
+    assert_eq!(refused().await, StatusCode::NOT_FOUND);
+    door.gateway.dial().turn(observing());
+    assert_eq!(refused().await, StatusCode::OK);
+    door.gateway.dial().turn(Enforcement::full());
+    assert_eq!(refused().await, StatusCode::NOT_FOUND);
+}
