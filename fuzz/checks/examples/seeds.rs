@@ -144,9 +144,10 @@ fn bundles() {
 
 /// What the root's own responder says of the leaf.
 fn ocsp_answer(root: &[u8], leaf: &[u8], key: &KeyPair) -> Vec<u8> {
-    let issuer = Certificate::from_der(root).unwrap();
+    let (issuer, leaf) =
+        (Certificate::from_der(root).unwrap(), Certificate::from_der(leaf).unwrap());
     let about = Respond {
-        serial: Certificate::from_der(leaf).unwrap().serial(),
+        serial: leaf.serial(),
         issuer: &issuer,
         answer: OcspAnswer {
             status: CertificateStatus::Good,

@@ -219,7 +219,7 @@ static COMMUNITY: Section = Section {
             "revocation_grace",
             Kind::Span { min: 0, max: 7 * DAY },
             Default("\"24h\""),
-            "How long registered clients go on when no newer revocation list can be had. \"0s\": not at all.",
+            "How long registered clients go on when no newer revocation list or OCSP answer can be had. \"0s\": not at all.",
         ),
         field(
             "stu1",
@@ -231,7 +231,7 @@ static COMMUNITY: Section = Section {
             "policies",
             Kind::List(&Kind::Text),
             Default("[]"),
-            "Certificate policy OIDs of which a member must carry one. They alone do not tell two communities with one root apart: a certificate can carry both.",
+            "Certificate policy OIDs of which a member must carry one that every authority below the root asserts too. They alone do not tell two communities with one root apart: a certificate can carry both.",
         ),
         field(
             "uri_prefixes",
@@ -249,7 +249,7 @@ static COMMUNITY: Section = Section {
             "allow_private",
             Kind::List(&Kind::Text),
             Default("[]"),
-            "host:port of servers of its revocation lists that have private addresses.",
+            "host:port of servers of its revocation lists, OCSP answers and issuers that have private addresses.",
         ),
     ],
 };
