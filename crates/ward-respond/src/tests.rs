@@ -155,7 +155,7 @@ async fn what_could_not_be_contained_stays_open_and_is_tried_again() {
 async fn an_observed_finding_opens_an_incident_and_contains_nobody() {
     let book = Arc::new(Book::default());
     let mut finding = finding();
-    finding.event.outcome = ward_core::Outcome::Observed;
+    finding.event.outcome = Outcome::Observed;
     for _ in 0..3 {
         assert!(responder(&book).answer(&finding).await.unwrap(), "there is nothing left to do");
     }
@@ -164,5 +164,5 @@ async fn an_observed_finding_opens_an_incident_and_contains_nobody() {
     let incident = incidents.values().next().unwrap();
     assert_eq!((incidents.len(), incident.status, incident.held), (1, IncidentStatus::Open, false));
     let events = book.events.lock().unwrap();
-    assert_eq!((events.len(), events[0].outcome), (1, ward_core::Outcome::Observed));
+    assert_eq!((events.len(), events[0].outcome), (1, Outcome::Observed));
 }
