@@ -6,16 +6,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use super::page::{How, Step, parse};
 use super::root;
 use crate::harness::TempDir;
-use crate::place::free_port;
 
 /// How often something is looked at, and how many times on a busy machine: three minutes in all.
 const TURN: Duration = Duration::from_millis(20);
@@ -38,6 +39,20 @@ pub struct Ran {
     pub asserted: usize,
     pub hidden: usize,
     pub skipped: Vec<String>,
+}
+
+/// A port that nobody listens on, and that the system gives to nobody by itself: a page binds it minutes later.
+fn quiet_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 1000).unwrap() * 10;
+    loop {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::SeqCst)) % 12_000;
+        // One that holds another's digits would be exchanged again.
+        let clear = PORTS.iter().all(|named| !port.to_string().contains(named));
+        if clear && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 struct Background {
@@ -68,7 +83,7 @@ impl Folder {
     pub fn new(name: &str) -> Self {
         let dir = TempDir::new(&format!("docs-{}", name.replace(['/', '.'], "-")));
         let ports: Vec<(String, String)> =
-            PORTS.iter().map(|port| ((*port).to_owned(), free_port().to_string())).collect();
+            PORTS.iter().map(|port| ((*port).to_owned(), quiet_port().to_string())).collect();
         let folder = Self { dir, ports, up: BTreeMap::new(), ran: Ran::default(), next: 0 };
         fs::create_dir_all(folder.place()).unwrap();
         fs::create_dir_all(folder.tool("")).unwrap();
