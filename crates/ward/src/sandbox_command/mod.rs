@@ -180,7 +180,8 @@ async fn server(
     let der = CertificateSigningRequestDer::from_pem_slice(&read(request)?).map_err(|_| {
         unfit(request, "no request in PEM; `ward init` writes community/request.pem")
     })?;
-    let asked = SigningRequest::from_der(&der).map_err(|error| unfit(request, error.to_string()))?;
+    let asked =
+        SigningRequest::from_der(&der).map_err(|error| unfit(request, error.to_string()))?;
     let [base] = asked.san_uris() else {
         return Err(unfit(request, "must ask for one SAN URI, the FHIR base of the server"));
     };
@@ -234,8 +235,9 @@ async fn revoke(
 ) -> Result<(), SandboxError> {
     let der = CertificateDer::from_pem_slice(&read(certificate)?)
         .map_err(|_| unfit(certificate, "no certificate in PEM"))?;
-    let thumbprint =
-        Certificate::from_der(&der).map_err(|error| unfit(certificate, error.to_string()))?.thumbprint();
+    let thumbprint = Certificate::from_der(&der)
+        .map_err(|error| unfit(certificate, error.to_string()))?
+        .thumbprint();
     with_operator(dir, system, async |operator| {
         Ok(operator.revoke(&thumbprint, Reason::PrivilegeWithdrawn).await?)
     })
