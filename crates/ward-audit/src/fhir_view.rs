@@ -47,6 +47,8 @@ fn action_code(leaf: &Leaf) -> &'static str {
             "read" | "vread" => "R",
             _ => "E",
         },
+        // A request that may change something, before it went on (observe mode).
+        (EventKind::Access, None) if leaf.action == "handed-on" => "E",
         (EventKind::Access, None) => "R",
         (EventKind::Registration, _) if leaf.action == "cancelled" => "D",
         (EventKind::Registration, _) if leaf.action == "modified" => "U",

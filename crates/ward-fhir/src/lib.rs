@@ -26,6 +26,7 @@ pub use params::{ParamKind, SearchParam, lookup};
 pub use reference::{Reference, ReferenceBases};
 pub use request::{
     Criterion, FhirRequest, Interaction, Modifier, RawRequest, Refusal, Search, SortKey, TotalMode,
+    one_reading,
 };
 pub use scope::{Letter, ScopeSet};
 pub use types::{ResourceType, membership_params};

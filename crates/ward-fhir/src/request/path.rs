@@ -128,7 +128,8 @@ pub(crate) fn segments(path: &str) -> Result<Vec<String>, Refusal> {
     inner.strip_suffix('/').unwrap_or(inner).split('/').map(segment).collect()
 }
 
-fn segment(raw: &str) -> Result<String, Refusal> {
+/// One decoded segment.
+pub(crate) fn segment(raw: &str) -> Result<String, Refusal> {
     if raw.is_empty() {
         return Err(Refusal::malformed("A5", "The path has an empty segment."));
     }

@@ -7,7 +7,7 @@
 //! authorities, bounds, paths that two readers may read differently, and requests that carry a token of
 //! Ward's where the upstream would see it.
 //! Ward's own credentials go to the upstream only for callers whom Ward knows, and only with requests that
-//! can change nothing.
+//! can change nothing. What may change something is recorded before it goes there.
 
 mod answer;
 mod outgoing;
@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request};
 use ward_core::{Actor, CorrelationId, Event, EventKind, FhirVersion, ONLY_OBSERVED, Transfer};
-use ward_fhir::{FhirRequest, Interaction, RawRequest};
+use ward_fhir::{FhirRequest, Interaction, RawRequest, ResourceType, one_reading};
 use ward_policy::{
     Caller, Enforcement, Permit, Plan, Presented, Principal, RECORD_RULES, Recognised,
     ResolveError, Waiver, plan,
@@ -29,6 +29,7 @@ use ward_policy::{
 use crate::facts::Known;
 use crate::fault::Refused;
 use crate::intake::{self, Understood};
+use crate::release::note;
 use crate::{Answer, Fault, Gateway};
 
 use answer::Passing;
@@ -110,7 +111,8 @@ impl Gateway {
         let (head, body) = request.into_parts();
         intake::screen(&head, &self.base, &self.limits)?;
         let path = intake::below(&head.uri, &self.base)?;
-        self.is_one_path(path)?;
+        // A path that the upstream may read differently could lead out of its base.
+        one_reading(path)?;
         let authorization = intake::single(&head.headers, &http::header::AUTHORIZATION)?;
         let limits = &self.limits;
         let mut held = hold(body, limits.fhir_body_bytes, limits.body_timeout).await?;
@@ -122,7 +124,7 @@ impl Gateway {
         // What detection finds in its accesses is told, and it is not held for it.
         let observed = enforcement.waive(caller, CONTAINMENT_RULES).is_some();
         let shape = shape(&head.method, path, head.uri.query(), held.form(&head));
-        let page = self.pages.find(page_key(&head));
+        let page = self.page(&head);
 
         let mut refusals: Vec<Fault> = Vec::new();
         // A page that follows from an answer which was let through is no new question.
@@ -189,7 +191,8 @@ impl Gateway {
                 limits.observe_body_bytes,
             )));
         }
-        let lent = matches!(who, Who::Known(_)) && is_safe(&head.method, &shape);
+        let safe = is_safe(&head.method, &shape);
+        let lent = matches!(who, Who::Known(_)) && safe;
         let credentials = match &who {
             Who::Known(_) if lent => Credentials::Ours,
             Who::Known(_) | Who::Ended { .. } | Who::Nobody { own_token: true } => {
@@ -208,6 +211,11 @@ impl Gateway {
             interaction: asked.map(|asked| &asked.interaction),
             without_body: head.method == Method::HEAD,
         };
+        if !safe {
+            // It may be done there even if the log fails now, or if nobody waits for the answer: it is written
+            // down before it goes.
+            note(&*self.sink, handed_on(&passing.event)).await?;
+        }
         let answer = match self.upstream.pass(&waiver, outgoing).await {
             Ok(answer) => answer,
             Err(fault) => {
@@ -216,18 +224,6 @@ impl Gateway {
             }
         };
         self.let_through(passing, answer).await.map(Answer::Theirs)
-    }
-
-    /// Paths that Ward and the upstream may read differently could lead out of the upstream's base.
-    fn is_one_path(&self, path: &str) -> Result<(), Fault> {
-        let raw = RawRequest { base: &self.base.url, method: "GET", path, ..RawRequest::default() };
-        match FhirRequest::parse(FhirVersion::R4, &raw, &self.limits) {
-            Err(refusal) if matches!(refusal.rule, "A1" | "A2" | "A3" | "A4") => {
-                Err(Fault::Grammar(refusal))
-            }
-            _ if path.contains('\\') => Err(Fault::Header),
-            _ => Ok(()),
-        }
     }
 
     /// The request as enforcement reads it. `Ok(None)` for OPTIONS.
@@ -279,8 +275,15 @@ impl Gateway {
         }
     }
 
+    /// The type of which a page is asked for. Only reading it is no new question: its target under another method
+    /// would be a conditional write.
+    fn page(&self, head: &Parts) -> Option<ResourceType> {
+        let reads = matches!(head.method, Method::GET | Method::HEAD);
+        self.pages.find(head.uri.path_and_query().filter(|_| reads)?.as_str())
+    }
+
     /// The search whose page is asked for, as far as the rules look at it.
-    fn first_page(&self, rtype: ward_fhir::ResourceType) -> Result<FhirRequest, Fault> {
+    fn first_page(&self, rtype: ResourceType) -> Result<FhirRequest, Fault> {
         let path = format!("/{rtype}");
         let raw = RawRequest {
             base: &self.base.url,
@@ -356,6 +359,11 @@ fn waiver(
     enforcement.waive(caller, rules)
 }
 
+/// The event before a request goes on that may change something. The one that counts comes with the answer.
+fn handed_on(event: &Event) -> Event {
+    Event { action: "handed-on".into(), transfer: None, ..event.clone() }
+}
+
 /// Whether something that would go to the upstream looks like a token of Ward's.
 fn carries_own_token<B>(head: &Parts, held: &Held<B>) -> bool {
     let holds = |bytes: &[u8]| {
@@ -366,11 +374,6 @@ fn carries_own_token<B>(head: &Parts, held: &Held<B>) -> bool {
     head.uri.query().is_some_and(|query| holds(query.as_bytes()))
         || holds(head.uri.path().as_bytes())
         || held.form(head).is_some_and(|form| holds(form.as_bytes()))
-}
-
-/// What names a page: its target.
-fn page_key(head: &Parts) -> &str {
-    head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str)
 }
 
 /// The particular of an event that says what a request looked like, without values.

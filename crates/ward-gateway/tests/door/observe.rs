@@ -92,3 +92,66 @@ async fn a_door_enforces_unless_it_is_turned() {
     door.gateway.dial().turn(Enforcement::full());
     assert_eq!(refused().await, StatusCode::NOT_FOUND);
 }
+
+/// What the upstream could read as another path stays here, whatever stands before it and is only observed.
+#[tokio::test]
+async fn no_fault_of_a_path_hides_another_behind_it() {
+    let door = Door::over(vec![observation("1", "a")]).await;
+    door.gateway.dial().turn(observing());
+    for target in [
+        "//../../other/fhir/Patient/1/_history",
+        "/Patient//../../metadata",
+        "/Patient//..%2f..%2fadmin",
+        "/a%20b/../../admin",
+        "/%zz/%2e%2e/admin",
+        "/Patient//..;/admin",
+        "/%c0%ae%c0%ae/admin",
+        "/..%20/admin",
+        "/x%0d%0a/../admin",
+    ] {
+        assert_eq!(door.get(target).await.status, StatusCode::BAD_REQUEST, "{target}");
+    }
+    assert!(door.seen.lock().unwrap().is_empty(), "{:?}", door.seen.lock().unwrap());
+    assert_eq!(door.get("//Observation/1").await.status, StatusCode::OK, "an empty segment alone");
+}
+
+/// The target of a page is no new question to whoever reads it; under another method it would be a conditional
+/// write, and is judged as one.
+#[tokio::test]
+async fn a_page_is_read_and_not_written() {
+    let records = (0..9).map(|n| observation(&format!("o{n}"), "a")).collect();
+    let door = Door::over(records).await;
+    door.gateway.dial().turn(Enforcement::observing([], ["A16".to_owned()]));
+    let next = door.get("/Observation?_count=2").await.next().unwrap();
+    for method in ["DELETE", "PUT", "PATCH"] {
+        door.seen.lock().unwrap().clear();
+        let asked = request(method, &next, &[("authorization", "Bearer good")]);
+        assert_eq!(door.send(asked).await.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
+        assert!(door.seen.lock().unwrap().is_empty(), "{method}");
+    }
+    assert_eq!(door.get(&next).await.status, StatusCode::OK);
+}
+
+/// What may change something is in the log before it reaches the upstream: with the log shut it stays here, and
+/// whoever hangs up does not take it out of the log.
+#[tokio::test]
+async fn a_write_is_recorded_before_it_goes() {
+    let door = Door::over(vec![observation("1", "a")]).await;
+    door.gateway.dial().turn(observing());
+    let write = || request("DELETE", "/Observation/1", &[("authorization", "Bearer good")]);
+    door.ledger.room.store(0, Ordering::SeqCst);
+    assert_eq!(door.send(write()).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(door.seen.lock().unwrap().is_empty(), "{:?}", door.seen.lock().unwrap());
+    // Room for the event before it, and none for its answer.
+    door.ledger.room.store(1, Ordering::SeqCst);
+    assert_eq!(door.send(write()).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(door.seen.lock().unwrap().len(), 1);
+    let event = door.events().pop().unwrap();
+    assert_eq!((event.action.as_ref(), event.transfer.is_none()), ("handed-on", true));
+    assert_eq!(event.body.detail["shape"], "DELETE Observation/{id}");
+    // A read is recorded once, with its answer.
+    door.ledger.room.store(usize::MAX, Ordering::SeqCst);
+    let before = door.events().len();
+    door.get("/Observation/1").await;
+    assert_eq!(door.events().len(), before + 1);
+}
