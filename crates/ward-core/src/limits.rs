@@ -106,6 +106,10 @@ pub struct Limits {
     pub crl_bytes: usize,
     /// Time to fetch one revocation list.
     pub crl_timeout: Duration,
+    /// Trust bundle of a community, bytes (PKI-16).
+    pub bundle_bytes: usize,
+    /// How often a community is asked for its trust bundle.
+    pub bundle_interval: Duration,
     /// Events waiting for the log; a full queue slows callers, it never drops.
     pub log_queue: usize,
     /// Messages kept for a slow subscriber of the bus before it must re-read the log.
@@ -177,6 +181,8 @@ impl Default for Limits {
             window_bytes: 256 * 1024,
             crl_bytes: 4 * 1024 * 1024,
             crl_timeout: Duration::from_secs(5),
+            bundle_bytes: 256 * 1024,
+            bundle_interval: Duration::from_mins(15),
             log_queue: 4096,
             bus_queue: 4096,
             registrations_per_minute: 120,

@@ -108,7 +108,7 @@ pub(crate) fn envelope<'a>(
 }
 
 /// A NumericDate: a positive whole JSON number (R31); `None` for anything else.
-fn date(claims: &Map<String, Value>, name: &str) -> Option<Timestamp> {
+pub(crate) fn date(claims: &Map<String, Value>, name: &str) -> Option<Timestamp> {
     claims
         .get(name)
         .and_then(Value::as_i64)

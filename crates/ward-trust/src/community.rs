@@ -4,7 +4,7 @@
 //! selects it (anchors, issuing CAs, policy OIDs, SAN-URI prefixes) beside what it allows. Anchors come from here
 //! only; a certificate that a caller sends is never an anchor (X07).
 
-use ward_core::{CommunityUri, Purpose, Thumbprint};
+use ward_core::{CommunityUri, Purpose, Thumbprint, Timestamp};
 
 use crate::{Certificate, PathError};
 
@@ -68,6 +68,9 @@ pub struct Community {
     /// Whether every certificate below the anchor needs a current revocation list (PKI-03, PKI-04).
     /// Without it a certificate that no list speaks of passes; one known to be revoked never does.
     pub require_revocation: bool,
+    /// Last second of the trust bundle that says all this (PKI-16); `None`: it was configured by hand and does not end. Later
+    /// no path holds, but within the grace that a caller allows, as for a revocation list.
+    pub trusted_until: Option<Timestamp>,
 }
 
 impl Community {
@@ -86,6 +89,7 @@ impl Community {
             policies: Vec::new(),
             uri_prefixes: Vec::new(),
             require_revocation: true,
+            trusted_until: None,
         }
     }
 

@@ -12,6 +12,7 @@
 mod asn1;
 pub mod assertion;
 mod build;
+pub mod bundle;
 pub mod certificate;
 pub mod claims;
 pub mod community;
@@ -31,6 +32,7 @@ pub mod statement;
 mod uri;
 
 pub use assertion::{AssertionError, AuthenticationToken, B2bError, Hl7B2b};
+pub use bundle::{Bundle, BundleError, SignedBundle};
 pub use certificate::{Certificate, CertificateError, KeyKind};
 pub use claims::Fault;
 pub use community::{Community, CommunityFault, Profile};

@@ -129,6 +129,9 @@ pub enum PathError {
     /// What is at hand is past its `nextUpdate` (X15, X22).
     #[error("the revocation list or OCSP answer is out of date")]
     RevocationStale,
+    /// The trust bundle that names the anchors has ended (PKI-16).
+    #[error("the community's trust bundle has ended")]
+    BundleExpired,
 }
 
 impl PathError {
@@ -141,6 +144,7 @@ impl PathError {
                 | Self::RevocationSigner
                 | Self::RevocationFuture
                 | Self::RevocationStale
+                | Self::BundleExpired
         )
     }
 
@@ -171,6 +175,7 @@ impl PathError {
             Self::RevocationSigner => "X16",
             Self::RevocationFuture => "X17",
             Self::RevocationStale => "X15",
+            Self::BundleExpired => "PKI-16",
         }
     }
 
@@ -284,6 +289,24 @@ pub fn validate_within(
 /// The first of these paths, as [`candidate_paths`] gave them, that no list and no OCSP answer speaks against: the
 /// second half of [`validate_within`], for a caller that has fetched them in between.
 pub fn first_unrevoked(
+    paths: Vec<Chain>,
+    community: &Community,
+    lists: &[Arc<Crl>],
+    replies: &[Arc<OcspResponse>],
+    now: Timestamp,
+    grace: Duration,
+) -> Result<Chain, PathError> {
+    let mut chain = first_known(paths, community, lists, replies, now, grace)?;
+    if let Some(until) = community.trusted_until.filter(|until| now > *until) {
+        if now > until.plus(grace) {
+            return Err(PathError::BundleExpired);
+        }
+        chain.stale = true;
+    }
+    Ok(chain)
+}
+
+fn first_known(
     paths: Vec<Chain>,
     community: &Community,
     lists: &[Arc<Crl>],

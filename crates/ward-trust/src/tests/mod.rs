@@ -2,6 +2,7 @@
 //! udap.md §7.
 
 mod assertion;
+mod bundle;
 mod chains;
 mod crl;
 mod jose;

@@ -132,6 +132,8 @@ limits! {
     window_bytes: Size(16 * KIB, 16 * MIB), "\"256KiB\"", "Bytes that one log entry covers before they leave.";
     crl_bytes: Size(64 * KIB, 64 * MIB), "\"4MiB\"", "One revocation list, DER.";
     crl_timeout: Span(100, MINUTE), "\"5s\"", "Time to fetch one revocation list.";
+    bundle_bytes: Size(8 * KIB, 4 * MIB), "\"256KiB\"", "The trust bundle of one community.";
+    bundle_interval: Span(100, 24 * HOUR), "\"15m\"", "How often a community is asked for its trust bundle.";
     log_queue: Count(16, 1_000_000), "4096", "Events waiting for the log; a full queue slows callers, it never drops.";
     bus_queue: Count(16, 1_000_000), "4096", "Messages kept for a slow reader before it re-reads the log.";
     registrations_per_minute: Count(1, 1_000_000), "120", "Registrations of one client address a minute; beyond it 429.";
