@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
-    CustomExtension, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, PublicKeyData, RevokedCertParams, RsaKeySize, SanType, SerialNumber,
-    SignatureAlgorithm,
+    CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams, RsaKeySize, SanType, SerialNumber,
+    SignatureAlgorithm, SigningKey,
 };
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use ward_core::{Rng, Secret, Timestamp};
-use ward_trust::{KeyKind, SigningRequest};
+use ward_trust::{Certificate, KeyKind, SigningRequest};
 
 use crate::CommunityError;
 
@@ -61,7 +61,7 @@ impl KeySpec {
     }
 }
 
-/// The key of a certificate request, as rcgen writes it into a certificate.
+/// A member's key, as rcgen writes it into a certificate.
 pub(crate) struct RequestedKey {
     bits: Vec<u8>,
     algorithm: &'static SignatureAlgorithm,
@@ -70,13 +70,22 @@ pub(crate) struct RequestedKey {
 impl RequestedKey {
     /// `None` for a kind of key that no member may have.
     pub(crate) fn new(asked: &SigningRequest) -> Option<Self> {
-        let algorithm = match asked.key() {
+        Self::of(asked.key(), asked.key_bits())
+    }
+
+    /// The key of a certificate, for the next one.
+    pub(crate) fn again(certificate: &Certificate) -> Option<Self> {
+        Self::of(certificate.subject_key(), certificate.key_bits())
+    }
+
+    fn of(kind: KeyKind, bits: &[u8]) -> Option<Self> {
+        let algorithm = match kind {
             KeyKind::Rsa { .. } => &rcgen::PKCS_RSA_SHA256,
             KeyKind::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
             KeyKind::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
             KeyKind::Other => return None,
         };
-        Some(Self { bits: asked.key_bits().to_vec(), algorithm })
+        Some(Self { bits: bits.to_vec(), algorithm })
     }
 }
 
@@ -170,12 +179,30 @@ pub(crate) fn set_life(
     serial
 }
 
-/// Sets where the issuer's list and certificate are to be had (CRL distribution point, AIA).
-pub(crate) fn set_issuer_urls(params: &mut CertificateParams, base_url: &str, issuer: Authority) {
+/// Sets where the issuer's list and certificate are to be had (CRL distribution point, AIA), and who answers for it
+/// (OCSP) if somebody does.
+pub(crate) fn set_issuer_urls(
+    params: &mut CertificateParams,
+    base_url: &str,
+    issuer: Authority,
+    ocsp: bool,
+) {
     let word = issuer.word();
     params.crl_distribution_points =
         vec![CrlDistributionPoint { uris: vec![format!("{base_url}/crl/{word}.crl")] }];
-    params.custom_extensions = vec![ca_issuers(&format!("{base_url}/ca/{word}.cer"))];
+    let mut places = vec![(CA_ISSUERS, format!("{base_url}/ca/{word}.cer"))];
+    if ocsp {
+        places.insert(0, (OCSP, format!("{base_url}/ocsp")));
+    }
+    params.custom_extensions = vec![information_access(&places)];
+}
+
+/// What only an OCSP responder's certificate has: its usage, and that nobody need ask whether it is revoked
+/// (RFC 6960 §4.2.2.2.1), which its short life stands for.
+pub(crate) fn set_responder(params: &mut CertificateParams) {
+    const NO_CHECK: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 48, 1, 5];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::OcspSigning];
+    params.custom_extensions.push(CustomExtension::from_oid_content(NO_CHECK, tlv(0x05, &[])));
 }
 
 /// Sets SAN URIs.
@@ -205,13 +232,17 @@ pub(crate) fn calendar(at: Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(at.as_seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// Authority information access with one `caIssuers` URL (RFC 5280 §4.2.2.1), which rcgen cannot make.
-fn ca_issuers(url: &str) -> CustomExtension {
+/// Access methods (RFC 5280 §4.2.2.1), DER.
+const OCSP: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01];
+const CA_ISSUERS: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x02];
+
+/// Authority information access with these URLs (RFC 5280 §4.2.2.1), which rcgen cannot make.
+fn information_access(places: &[(&[u8], String)]) -> CustomExtension {
     const AUTHORITY_INFO_ACCESS: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 1];
-    const CA_ISSUERS: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x02];
-    let mut description = CA_ISSUERS.to_vec();
-    description.extend(tlv(0x86, url.as_bytes()));
-    let content = tlv(0x30, &tlv(0x30, &description));
+    let described = places.iter().flat_map(|(method, url)| {
+        tlv(0x30, &[method.to_vec(), tlv(0x86, url.as_bytes())].concat())
+    });
+    let content = tlv(0x30, &described.collect::<Vec<u8>>());
     CustomExtension::from_oid_content(AUTHORITY_INFO_ACCESS, content)
 }
 
@@ -231,7 +262,7 @@ fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
 /// Signs a list. Its life begins now.
 pub(crate) fn sign_list(
     params: &CertificateParams,
-    key: &KeyPair,
+    key: &dyn SigningKey,
     number: u64,
     now: Timestamp,
     life: Duration,

@@ -39,6 +39,32 @@ pub enum CommunityError {
     /// No certificate of this community has this thumbprint.
     #[error("no such certificate")]
     Unknown,
+    /// The root's key is kept elsewhere.
+    #[error("the root's key is not here; bring its vault back for this act")]
+    RootAway,
+    /// The request asks for URIs that the operator did not approve. Nothing was issued.
+    #[error(
+        "not issued: the request asks for {0}, which you did not name; if the member may have it, name it too, else have a new request made"
+    )]
+    UriUnasked(String),
+    /// The community's URIs begin otherwise. Nothing was issued.
+    #[error("not issued: {0} begins with none of the prefixes that this community admits ({1})")]
+    UriForeign(String, String),
+    /// The key was given up. Nothing was issued.
+    #[error("not issued: this key was revoked as compromised; have a new key made")]
+    KeyCompromised,
+    /// The key is another holder's. Nothing was issued.
+    #[error("not issued: {0} has a certificate for the same key; each holder has keys of its own")]
+    KeyShared(String),
+    /// The request is made with the key that is to be replaced. Nothing was issued.
+    #[error("not issued: the request is made with the same key; have a new key made, or renew")]
+    KeySame,
+    /// A revoked certificate is not renewed. Nothing was issued.
+    #[error("not issued: the certificate is revoked; have a new key made and re-key")]
+    RenewRevoked,
+    /// An OCSP answer could not be made.
+    #[error("no OCSP answer: {0}")]
+    Ocsp(#[from] ward_trust::OcspError),
     /// The certificate was revoked before.
     #[error("the certificate is revoked already")]
     Revoked,

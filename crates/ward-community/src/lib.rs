@@ -13,10 +13,14 @@
 mod authority;
 mod error;
 mod files;
+mod keys;
 mod lint;
 mod operator;
+mod public;
 mod publish;
 mod register;
+mod renewal;
+mod responder;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -24,9 +28,11 @@ mod tls;
 
 pub use authority::{Authority, KeySpec};
 pub use error::CommunityError;
-pub use lint::{CertificateRequest, Finding, Profile, lint};
-pub use operator::{Issued, Operator, OperatorConfig, OperatorDeps};
+pub use keys::{AuthorityKey, AuthorityKeys, KeyOf, RootApart};
+pub use lint::{CertificateRequest, DEFAULT_LIFE, Finding, Profile, lint};
+pub use operator::{CommunityOptions, Issued, Operator, OperatorConfig, OperatorDeps};
+pub use public::PublicServer;
 pub use publish::ListInfo;
-pub use register::{Member, Reason, Revocation};
+pub use register::{Member, Reason, Revocation, members_of};
 pub use serve::ListServer;
 pub use tls::{TlsIdentity, pem, tls_identity};

@@ -13,22 +13,38 @@ use crate::KeySpec;
 
 /// What a certificate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Profile {
     /// Signs a server's metadata: RSA, because `signed_metadata` is RS256 (SMD-11); its URI is the FHIR
     /// base URL.
     Server,
     /// Signs a client's software statements and authentication tokens; its URI is the client's.
     Client,
+    /// Signs the metadata and tokens of an identity provider: as a server's; its URI is the issuer's.
+    Idp,
+    /// Signs certifications and endorsements; its URI is their `iss` (CRT-05).
+    CertificationIssuer,
 }
 
 impl Profile {
-    /// `server` or `client`.
+    /// `server`, `client`, `idp` or `certification-issuer`.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Server => "server",
             Self::Client => "client",
+            Self::Idp => "idp",
+            Self::CertificationIssuer => "certification-issuer",
         }
+    }
+
+    /// Whether its key must be RSA: it signs `signed_metadata`, which is RS256 (SMD-11).
+    const fn wants_rsa(self) -> bool {
+        matches!(self, Self::Server | Self::Idp)
+    }
+
+    /// Whether its URIs are https URLs that others call.
+    const fn wants_https(self) -> bool {
+        !matches!(self, Self::Client)
     }
 }
 
@@ -88,7 +104,7 @@ impl CertificateRequest {
             return Err(Finding::Name);
         }
         check_uris(self.profile, &self.san_uris)?;
-        if self.profile == Profile::Server && !self.key.is_rsa() {
+        if self.profile.wants_rsa() && !self.key.is_rsa() {
             return Err(Finding::Key);
         }
         if !(MIN_LIFE..=MAX_LIFE).contains(&self.life) {
@@ -98,7 +114,8 @@ impl CertificateRequest {
     }
 }
 
-const DEFAULT_LIFE: Duration = Duration::from_hours(365 * 24);
+/// A member's certificate, if nothing else is said.
+pub const DEFAULT_LIFE: Duration = Duration::from_hours(365 * 24);
 const MIN_LIFE: Duration = Duration::from_hours(1);
 const MAX_LIFE: Duration = Duration::from_hours(398 * 24);
 const MAX_URIS: usize = 16;
@@ -117,7 +134,7 @@ pub enum Finding {
     UriForm,
     /// A SAN URI has a wildcard, a query or a fragment (X42).
     UriWildcard,
-    /// A server's URI is not `https` with a host.
+    /// The URI of a server or issuer is not `https` with a host.
     UriScheme,
     /// The key is too small, of a curve that is not allowed, or not RSA for a server (SMD-11, X34, X36).
     Key,
@@ -139,9 +156,9 @@ impl fmt::Display for Finding {
                 "a SAN URI must be absolute, ASCII and at most 512 characters long (X41)"
             }
             Self::UriWildcard => "a SAN URI must have no wildcard, query or fragment (X42)",
-            Self::UriScheme => "a server's SAN URI must be its https base URL (SMD-03)",
+            Self::UriScheme => "the SAN URI must be an https URL with a host: a server's FHIR base, an issuer's address (SMD-03)",
             Self::Key => {
-                "the key must be RSA-2048 or stronger, or for clients P-256 or P-384 (PKI-13)"
+                "the key must be RSA-2048 or stronger; clients and certification issuers may have P-256 or P-384 (PKI-13)"
             }
             Self::Life => "the life must be one hour to 398 days, and not be over",
             Self::Authority => "a member's certificate must not be an authority (X28)",
@@ -164,7 +181,7 @@ fn check_uris(profile: Profile, uris: &[String]) -> Result<(), Finding> {
             return Err(Finding::UriWildcard);
         }
         let host = uri.strip_prefix("https://").and_then(|rest| rest.split('/').next());
-        if profile == Profile::Server && host.is_none_or(str::is_empty) {
+        if profile.wants_https() && host.is_none_or(str::is_empty) {
             return Err(Finding::UriScheme);
         }
     }
@@ -177,7 +194,7 @@ pub fn lint(certificate: &Certificate, profile: Profile, now: Timestamp) -> Vec<
     findings.extend(check_uris(profile, certificate.san_uris()).err());
     let fit = match certificate.subject_key() {
         KeyKind::Rsa { bits } => bits >= 2048,
-        KeyKind::P256 | KeyKind::P384 => profile == Profile::Client,
+        KeyKind::P256 | KeyKind::P384 => !profile.wants_rsa(),
         KeyKind::Other => false,
     };
     if !fit {

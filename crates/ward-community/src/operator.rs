@@ -13,10 +13,10 @@ use rcgen::{Issuer, PublicKeyData};
 use tokio::sync::Mutex;
 use ward_core::crypto::{hex, sha256, unhex};
 use ward_core::{Clock, CommunityUri, EventSink, Rng, Secret, TenantId, Thumbprint};
-use ward_store::vault::FileVault;
 use ward_trust::{Certificate, Community, SigningIdentity, SigningRequest};
 
 use crate::authority::{RequestedKey, leaf_params, set_issuer_urls, set_life, set_uris};
+use crate::keys::{AuthorityKeys, KeyOf};
 use crate::lint::{CertificateRequest, lint};
 use crate::publish::{
     ListInfo, Published, REGISTER, authority_key, certificate_path, event, key_name, list_info,
@@ -24,7 +24,9 @@ use crate::publish::{
 };
 use crate::register::{
     LastList, MAX_BYTES, MAX_MEMBERS, MAX_UNLOGGED, Member, Reason, Register, Revocation, VERSION,
+    default_root_list_days,
 };
+use crate::renewal::Act;
 use crate::{Authority, CommunityError, KeySpec, files};
 
 /// What a new community is to be like.
@@ -43,11 +45,28 @@ pub struct OperatorConfig {
     pub ca_key: KeySpec,
 }
 
+/// What a community can be given beyond its configuration.
+#[derive(Debug, Clone)]
+pub struct CommunityOptions {
+    /// Days that the root's list is good for: as long as the root's key may be away, and half as long again.
+    pub root_list_days: u32,
+    /// Whether certificates name the OCSP responder of [`crate::PublicServer`].
+    pub ocsp: bool,
+    /// What members' URIs must begin with, each ending in `/` or `:`; empty: anything.
+    pub uri_prefixes: Vec<String>,
+}
+
+impl Default for CommunityOptions {
+    fn default() -> Self {
+        Self { root_list_days: default_root_list_days(), ocsp: false, uri_prefixes: Vec::new() }
+    }
+}
+
 /// What the operator works with.
 #[derive(Clone)]
 pub struct OperatorDeps {
     /// Holds the authorities' keys.
-    pub vault: Arc<FileVault>,
+    pub vault: Arc<dyn AuthorityKeys>,
     /// Where acts are recorded.
     pub sink: Arc<dyn EventSink>,
     /// Time.
@@ -81,13 +100,13 @@ impl std::fmt::Debug for Issued {
 
 /// The operator of one community.
 pub struct Operator {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     _lock: File,
-    deps: OperatorDeps,
+    pub(crate) deps: OperatorDeps,
     uri: CommunityUri,
     base_url: String,
-    register: Mutex<Register>,
-    published: RwLock<Arc<Published>>,
+    pub(crate) register: Mutex<Register>,
+    pub(crate) published: RwLock<Arc<Published>>,
 }
 
 impl std::fmt::Debug for Operator {
@@ -96,18 +115,28 @@ impl std::fmt::Debug for Operator {
     }
 }
 
-const ROOT_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
-const ISSUING_LIFE: Duration = Duration::from_hours(5 * 365 * 24);
+pub(crate) const ROOT_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
+pub(crate) const ISSUING_LIFE: Duration = Duration::from_hours(5 * 365 * 24);
 /// Certificates begin a little earlier than they are made, for clocks that run late.
-const BACKDATE: Duration = Duration::from_mins(5);
+pub(crate) const BACKDATE: Duration = Duration::from_mins(5);
 /// Bytes of a certificate or list file.
-const MAX_FILE: u64 = 16 * 1024 * 1024;
+pub(crate) const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 impl Operator {
     /// Makes a community in an empty directory: root, issuing authority, their first lists.
     pub async fn create(
         dir: PathBuf,
         config: OperatorConfig,
+        deps: OperatorDeps,
+    ) -> Result<Arc<Self>, CommunityError> {
+        Self::create_with(dir, config, CommunityOptions::default(), deps).await
+    }
+
+    /// [`Self::create`] with these options.
+    pub async fn create_with(
+        dir: PathBuf,
+        config: OperatorConfig,
+        options: CommunityOptions,
         deps: OperatorDeps,
     ) -> Result<Arc<Self>, CommunityError> {
         if dir.join(REGISTER).exists() {
@@ -122,21 +151,19 @@ impl Operator {
         let lock = files::lock(&dir)?;
         let now = deps.clock.now();
         let base_url = config.base_url.trim_end_matches('/').to_owned();
-        let (root_key, issuing_key) = (config.ca_key.generate()?, config.ca_key.generate()?);
-        for (authority, key) in [(Authority::Root, &root_key), (Authority::Issuing, &issuing_key)] {
-            let secret = Secret::new(key.serialized_der().to_vec());
-            deps.vault.put_secret(&key_name(&config.uri, authority), &secret)?;
-        }
+        let make =
+            |of, authority| deps.vault.make(of, &key_name(&config.uri, authority), config.ca_key);
+        let root_key = make(KeyOf::Root, Authority::Root)?;
+        let issuing_key = make(KeyOf::Issuing, Authority::Issuing)?;
         let start = now.minus(BACKDATE);
         let mut root = Authority::Root.params(&config.name);
         set_life(&mut root, &*deps.rng, start, now.plus(ROOT_LIFE));
-        let root_der = root.self_signed(&root_key)?.der().to_vec();
-        let mut issuing = Authority::Issuing.params(&config.name);
-        issuing.use_authority_key_identifier_extension = true;
+        let root_der = root.self_signed(&&*root_key)?.der().to_vec();
+        let mut issuing = issuing_params(&config.name, &base_url);
         set_life(&mut issuing, &*deps.rng, start, now.plus(ISSUING_LIFE));
-        set_issuer_urls(&mut issuing, &base_url, Authority::Root);
-        let issuing_der =
-            issuing.signed_by(&issuing_key, &Issuer::from_params(&root, &root_key))?.der().to_vec();
+        let issuer = Issuer::from_params(&root, &*root_key);
+        let issuing_der = issuing.signed_by(&&*issuing_key, &issuer)?.der().to_vec();
+        drop(issuing_key);
         files::replace(&certificate_path(&dir, Authority::Root), &root_der)?;
         files::replace(&certificate_path(&dir, Authority::Issuing), &issuing_der)?;
         let mut register = Register {
@@ -149,6 +176,9 @@ impl Operator {
             root_list: LastList::default(),
             issuing_list: LastList::default(),
             members: Vec::new(),
+            root_list_days: options.root_list_days,
+            ocsp: options.ocsp,
+            uri_prefixes: options.uri_prefixes,
             unlogged: Vec::new(),
         };
         let event = event(&register, &deps, "created");
@@ -179,7 +209,11 @@ impl Operator {
         for authority in [Authority::Root, Authority::Issuing] {
             let der = files::read(&list_path(&dir, authority), MAX_FILE)?.unwrap_or_default();
             if hex(&sha256(&[&der])) != register.last_list(authority).sha256 {
-                renew_list(&dir, &deps, &mut register, authority)?;
+                match renew_list(&dir, &deps, &mut register, authority) {
+                    Ok(_) => {}
+                    Err(CommunityError::RootAway) => root_is_due(),
+                    Err(error) => return Err(error),
+                }
             }
         }
         let operator = Self::assemble(dir, lock, register, deps)?;
@@ -278,7 +312,7 @@ impl Operator {
         let key = tokio::task::spawn_blocking(move || spec.generate())
             .await
             .map_err(|_| CommunityError::Interrupted)??;
-        let (chain, thumbprint) = self.certify_key(request, &key).await?;
+        let (chain, thumbprint) = self.certify_key(request, &key, Act::Issue).await?;
         Ok(Issued { chain, key: Secret::new(key.serialized_der().to_vec()), thumbprint })
     }
 
@@ -290,19 +324,37 @@ impl Operator {
         request: &CertificateRequest,
         asked: &SigningRequest,
     ) -> Result<Vec<Vec<u8>>, CommunityError> {
-        request.check().map_err(CommunityError::Lint)?;
-        let key = RequestedKey::new(asked).ok_or(CommunityError::Lint(crate::Finding::Key))?;
-        Ok(self.certify_key(request, &key).await?.0)
+        self.certify_as(request, asked, Act::Issue).await
     }
 
-    async fn certify_key(
+    pub(crate) async fn certify_as(
+        &self,
+        request: &CertificateRequest,
+        asked: &SigningRequest,
+        act: Act<'_>,
+    ) -> Result<Vec<Vec<u8>>, CommunityError> {
+        request.check().map_err(CommunityError::Lint)?;
+        let unasked = asked.san_uris().iter().find(|uri| !request.san_uris.contains(uri));
+        if let Some(uri) = unasked {
+            return Err(CommunityError::UriUnasked(uri.clone()));
+        }
+        let key = RequestedKey::new(asked).ok_or(CommunityError::Lint(crate::Finding::Key))?;
+        Ok(self.certify_key(request, &key, act).await?.0)
+    }
+
+    pub(crate) async fn certify_key(
         &self,
         request: &CertificateRequest,
         key: &(impl PublicKeyData + Sync),
+        act: Act<'_>,
     ) -> Result<(Vec<Vec<u8>>, Thumbprint), CommunityError> {
         let mut register = self.register.lock().await;
         self.log(&mut register).await?;
+        act.check(&register)?;
+        register.check_prefixes(&request.san_uris)?;
         register.check_uris(request, self.deps.clock.now())?;
+        let key_hash = hex(&sha256(&[key.der_bytes()]));
+        register.check_key(&request.name, &key_hash)?;
         if register.members.len() >= MAX_MEMBERS {
             return Err(CommunityError::Full(MAX_MEMBERS));
         }
@@ -312,11 +364,11 @@ impl Operator {
         let until = now.plus(request.life).min(published.issuing.not_after());
         let serial = set_life(&mut params, &*self.deps.rng, now.minus(BACKDATE), until);
         set_uris(&mut params, &request.san_uris)?;
-        set_issuer_urls(&mut params, &self.base_url, Authority::Issuing);
+        set_issuer_urls(&mut params, &self.base_url, Authority::Issuing, register.ocsp);
         let issuer_params = Authority::Issuing.params(&register.name);
         let issuing_key = authority_key(&self.deps, &register, Authority::Issuing)?;
         let der = params
-            .signed_by(key, &Issuer::from_params(&issuer_params, &issuing_key))?
+            .signed_by(key, &Issuer::from_params(&issuer_params, &*issuing_key))?
             .der()
             .to_vec();
         drop(issuing_key);
@@ -335,9 +387,10 @@ impl Operator {
             san_uris: request.san_uris.clone(),
             not_before: certificate.not_before(),
             not_after: certificate.not_after(),
+            key: Some(key_hash),
             revoked: None,
         });
-        let event = event(&register, &self.deps, "issued")
+        let event = event(&register, &self.deps, act.word())
             .with("thumbprint", thumbprint.to_string())
             .with("serial", hex(&serial))
             .with("profile", request.profile.word())
@@ -397,14 +450,24 @@ impl Operator {
             let mut register = self.register.lock().await;
             // Someone else may have done it while this waited.
             if due(self, authority) {
-                self.publish_list(&mut register, authority).await?;
-                self.log(&mut register).await?;
+                match self.publish_list(&mut register, authority).await {
+                    Ok(()) => self.log(&mut register).await?,
+                    Err(CommunityError::RootAway) => root_is_due(),
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(())
     }
 
-    async fn publish_list(
+    /// Signs this authority's next list now.
+    pub async fn publish_now(&self, authority: Authority) -> Result<(), CommunityError> {
+        let mut register = self.register.lock().await;
+        self.publish_list(&mut register, authority).await?;
+        self.log(&mut register).await
+    }
+
+    pub(crate) async fn publish_list(
         &self,
         register: &mut Register,
         authority: Authority,
@@ -423,7 +486,7 @@ impl Operator {
     }
 
     /// Records what waits, in order, then forgets it durably.
-    async fn log(&self, register: &mut Register) -> Result<(), CommunityError> {
+    pub(crate) async fn log(&self, register: &mut Register) -> Result<(), CommunityError> {
         if register.unlogged.is_empty() {
             return Ok(());
         }
@@ -435,4 +498,19 @@ impl Operator {
     pub(crate) fn published(&self) -> Arc<Published> {
         Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The issuing authority's certificate, but for its life.
+pub(crate) fn issuing_params(name: &str, base_url: &str) -> rcgen::CertificateParams {
+    let mut params = Authority::Issuing.params(name);
+    params.use_authority_key_identifier_extension = true;
+    set_issuer_urls(&mut params, base_url, Authority::Root, false);
+    params
+}
+
+/// The list at hand is good for a while yet; who reads it checks its date.
+fn root_is_due() {
+    tracing::error!(
+        "the root's list is past half of its life, and the root's key is away: bring it, and publish the lists"
+    );
 }

@@ -4,19 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{KeyPair, RevokedCertParams, SerialNumber};
+use rcgen::{RevokedCertParams, SerialNumber};
 use ward_core::crypto::{hex, sha256, unhex};
 use ward_core::{CommunityUri, CorrelationId, Event, EventKind, Timestamp};
 use ward_trust::{Certificate, Crl};
 
 use crate::authority::{calendar, sign_list};
+use crate::keys::{AuthorityKey, KeyOf};
 use crate::operator::OperatorDeps;
 use crate::register::{LastList, Member, Register};
-use crate::{Authority, CommunityError, files};
+use crate::{Authority, CommunityError, KeySpec, files};
 
 /// The issuing authority's list says who is revoked today; the root's changes once in years.
 const ISSUING_LIST_LIFE: Duration = Duration::from_hours(24);
-const ROOT_LIST_LIFE: Duration = Duration::from_hours(14 * 24);
 
 /// A list as it is handed out.
 #[derive(Debug, Clone)]
@@ -77,6 +77,19 @@ pub(crate) fn key_name(uri: &CommunityUri, authority: Authority) -> String {
     format!("community/{name}/{}", authority.word())
 }
 
+/// The responder's certificate.
+pub(crate) fn responder_path(dir: &Path) -> PathBuf {
+    dir.join("ca").join("ocsp.cer")
+}
+
+/// The responder's key; a kind that signs fast.
+pub(crate) const RESPONDER_KEY: KeySpec = KeySpec::P256;
+
+pub(crate) fn responder_key_name(uri: &CommunityUri) -> String {
+    let name = hex(&sha256(&[uri.as_str().as_bytes()]));
+    format!("community/{name}/ocsp")
+}
+
 pub(crate) fn event(register: &Register, deps: &OperatorDeps, action: &'static str) -> Event {
     let correlation = CorrelationId::new(&*deps.clock, &*deps.rng);
     let at = deps.clock.now();
@@ -94,15 +107,18 @@ pub(crate) fn write_register(dir: &Path, register: &Register) -> Result<(), Comm
     files::replace(&path, &bytes)
 }
 
-/// Takes a key out of the vault for one signature.
+/// Takes a key for one signature.
 pub(crate) fn authority_key(
     deps: &OperatorDeps,
     register: &Register,
     authority: Authority,
-) -> Result<KeyPair, CommunityError> {
+) -> Result<AuthorityKey, CommunityError> {
     let name = key_name(&register.uri, authority);
-    let secret = deps.vault.get_secret(&name)?;
-    Ok(register.ca_key.load(&secret.ok_or(CommunityError::KeyMissing(name))?)?)
+    let of = match authority {
+        Authority::Root => KeyOf::Root,
+        Authority::Issuing => KeyOf::Issuing,
+    };
+    deps.vault.open(of, &name, register.ca_key)
 }
 
 /// Signs the authority's next list from the register and keeps both. Register first, then the list:
@@ -115,14 +131,16 @@ pub(crate) fn renew_list(
 ) -> Result<ListInfo, CommunityError> {
     let key = authority_key(deps, register, authority)?;
     let (revoked, life) = match authority {
-        Authority::Root => (Vec::new(), ROOT_LIST_LIFE),
+        Authority::Root => {
+            (Vec::new(), Duration::from_hours(24 * u64::from(register.root_list_days)))
+        }
         Authority::Issuing => {
             (register.members.iter().filter_map(entry).collect(), ISSUING_LIST_LIFE)
         }
     };
     let number = register.last_list(authority).number + 1;
     let params = authority.params(&register.name);
-    let der = sign_list(&params, &key, number, deps.clock.now(), life, revoked)?;
+    let der = sign_list(&params, &*key, number, deps.clock.now(), life, revoked)?;
     drop(key);
     let path = list_path(dir, authority);
     let info = list_info(number, der).ok_or_else(|| CommunityError::Damaged(path.clone()))?;

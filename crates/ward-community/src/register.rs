@@ -3,6 +3,7 @@
 //! together (rule 4).
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use ward_core::{CommunityUri, Event, TenantId, Timestamp};
@@ -40,6 +41,33 @@ impl Reason {
             Self::PrivilegeWithdrawn => "privilege-withdrawn",
         }
     }
+
+    /// `CRLReason` of an OCSP answer; as in the list.
+    pub(crate) const fn number(self) -> Option<u8> {
+        match self {
+            Self::Unspecified => None,
+            Self::KeyCompromise => Some(1),
+            Self::AffiliationChanged => Some(3),
+            Self::Superseded => Some(4),
+            Self::CessationOfOperation => Some(5),
+            Self::PrivilegeWithdrawn => Some(9),
+        }
+    }
+
+    /// The reason with this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Unspecified,
+        Self::KeyCompromise,
+        Self::AffiliationChanged,
+        Self::Superseded,
+        Self::CessationOfOperation,
+        Self::PrivilegeWithdrawn,
+    ];
 
     /// `reasonCode`; *unspecified* is expressed by its absence (RFC 5280 §5.3.1).
     pub(crate) const fn code(self) -> Option<rcgen::RevocationReason> {
@@ -82,6 +110,9 @@ pub struct Member {
     pub not_before: Timestamp,
     /// End of validity.
     pub not_after: Timestamp,
+    /// SHA-256 of its key, hexadecimal; older registers do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Whether and why it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revocation>,
@@ -113,8 +144,21 @@ pub(crate) struct Register {
     pub(crate) root_list: LastList,
     pub(crate) issuing_list: LastList,
     pub(crate) members: Vec<Member>,
+    /// Days that the root's list is good for.
+    #[serde(default = "default_root_list_days")]
+    pub(crate) root_list_days: u32,
+    /// Whether an OCSP responder answers for members, so that certificates name it.
+    #[serde(default)]
+    pub(crate) ocsp: bool,
+    /// What members' URIs begin with; empty: anything.
+    #[serde(default)]
+    pub(crate) uri_prefixes: Vec<String>,
     /// Events that are not known to be in the log.
     pub(crate) unlogged: Vec<Event>,
+}
+
+pub(crate) const fn default_root_list_days() -> u32 {
+    14
 }
 
 /// The version that this program reads and writes.
@@ -173,10 +217,43 @@ impl Register {
         Ok(())
     }
 
+    /// Refuses URIs outside of what the community admits (amendment §8.5).
+    pub(crate) fn check_prefixes(&self, uris: &[String]) -> Result<(), CommunityError> {
+        let admitted =
+            |uri: &String| self.uri_prefixes.iter().any(|prefix| uri.starts_with(prefix));
+        match uris.iter().find(|uri| !self.uri_prefixes.is_empty() && !admitted(uri)) {
+            Some(uri) => Err(CommunityError::UriForeign(uri.clone(), self.uri_prefixes.join(", "))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a key that is another holder's, or was given up as compromised.
+    pub(crate) fn check_key(&self, holder: &str, key: &str) -> Result<(), CommunityError> {
+        for member in self.members.iter().filter(|member| member.key.as_deref() == Some(key)) {
+            if member.revoked.is_some_and(|revoked| revoked.reason == Reason::KeyCompromise) {
+                return Err(CommunityError::KeyCompromised);
+            }
+            if member.name != holder {
+                return Err(CommunityError::KeyShared(member.name.clone()));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) const fn last_list(&mut self, authority: Authority) -> &mut LastList {
         match authority {
             Authority::Root => &mut self.root_list,
             Authority::Issuing => &mut self.issuing_list,
         }
     }
+}
+
+/// Everything that the community in this directory has issued, oldest first; read without opening it.
+pub fn members_of(dir: &Path) -> Result<Vec<Member>, CommunityError> {
+    let path = dir.join(crate::publish::REGISTER);
+    let bytes = crate::files::read(&path, MAX_BYTES)?
+        .ok_or_else(|| CommunityError::Missing(dir.to_path_buf()))?;
+    let register: Register =
+        serde_json::from_slice(&bytes).map_err(|_| CommunityError::Damaged(path))?;
+    Ok(register.members)
 }

@@ -282,7 +282,7 @@ impl Certificate {
     }
 
     /// The key: an `RSAPublicKey` or an uncompressed point.
-    pub(crate) fn key_bits(&self) -> &[u8] {
+    pub fn key_bits(&self) -> &[u8] {
         &self.0.key_bits
     }
 

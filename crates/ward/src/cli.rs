@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Restore(crate::backup::command::Restore),
     Admin(crate::cli_admin::Admin),
     #[command(subcommand)]
+    Community(crate::community_command::args::Community),
+    #[command(subcommand)]
     Vault(crate::vault_command::Vault),
     #[command(subcommand)]
     Sandbox(crate::cli_sandbox::Sandbox),

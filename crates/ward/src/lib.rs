@@ -13,6 +13,7 @@ mod cli_report;
 mod cli_sandbox;
 mod cli_serve;
 mod client_command;
+mod community_command;
 pub mod config;
 mod demo;
 pub mod house;
@@ -100,6 +101,7 @@ pub fn main() -> ExitCode {
             Command::Check(check) => check::run(&check).await,
             Command::Serve(serve) => serve::run(&serve).await,
             Command::Client(command) => Ok(client_command::run(&command).await),
+            Command::Community(command) => community_command::run(Ui::new(false), &command).await,
             Command::Vault(command) => vault_command::run(Ui::new(false), &command),
             Command::Sandbox(command) => sandbox_command::run(Ui::new(false), &command).await,
             Command::Report(command) => report_command::run(&command).await,

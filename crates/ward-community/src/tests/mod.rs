@@ -85,7 +85,7 @@ impl Lab {
 
     fn deps(&self) -> OperatorDeps {
         OperatorDeps {
-            vault: Arc::clone(&self.vault),
+            vault: self.vault.clone(),
             sink: self.sink.clone(),
             clock: self.clock.clone(),
             rng: Arc::new(SystemRng),

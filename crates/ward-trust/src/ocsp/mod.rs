@@ -9,6 +9,7 @@
 //! Refused plainly: other kinds of answer than basic, unknown critical extensions.
 
 mod respond;
+mod responder;
 mod wire;
 
 use std::sync::{Mutex, PoisonError};
@@ -31,6 +32,7 @@ use crate::Certificate;
 use crate::asn1::Signed;
 
 pub use self::respond::{Respond, respond};
+pub use self::responder::{Question, Refusal, Responder, Revoked, Said, ecdsa_with_sha256};
 
 const BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.1");
 const NONCE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.2");

@@ -61,12 +61,21 @@ pub fn respond(
         responses: vec![single],
         extensions: about.nonce.map(|nonce| Ok(vec![nonce_extension(nonce)?])).transpose()?,
     };
+    assemble(&data, about.certificates, sign)
+}
+
+/// Signs an answer and puts the certificates beside it.
+pub(super) fn assemble(
+    data: &ResponseData,
+    certificates: &[&Certificate],
+    sign: impl FnOnce(&[u8]) -> Result<(Vec<u8>, Vec<u8>), OcspError>,
+) -> Result<Vec<u8>, OcspError> {
+    let malformed = |_| OcspError::Malformed;
     let tbs = data.to_der().map_err(malformed)?;
     let (algorithm, signature) = sign(&tbs)?;
     let signature =
         BitString::from_bytes(&signature).and_then(|bits| bits.to_der()).map_err(malformed)?;
-    let certificates = about
-        .certificates
+    let certificates = certificates
         .iter()
         .map(|one| Any::from_der(one.der()))
         .collect::<Result<Vec<_>, _>>()
@@ -87,7 +96,7 @@ pub fn respond(
     Response { status: ResponseStatus::Successful, bytes }.to_der().map_err(malformed)
 }
 
-fn time(at: Timestamp) -> Result<GeneralizedTime, OcspError> {
+pub(super) fn time(at: Timestamp) -> Result<GeneralizedTime, OcspError> {
     let seconds = u64::try_from(at.as_seconds()).map_err(|_| OcspError::Malformed)?;
     GeneralizedTime::from_unix_duration(Duration::from_secs(seconds))
         .map_err(|_| OcspError::Malformed)

@@ -8,7 +8,7 @@ use x509_cert::ext::Extensions;
 use x509_cert::name::Name;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
-#[derive(Sequence)]
+#[derive(Clone, Sequence)]
 pub(super) struct CertId {
     pub(super) hash: AlgorithmIdentifierOwned,
     pub(super) issuer_name: OctetString,

@@ -1,0 +1,259 @@
+//! The command line of `ward community`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use ward_community::{Profile, Reason};
+
+/// Run a trust community: its authorities, its members' certificates, revocation lists and OCSP answers.
+///
+/// Everything lies in one directory: keys sealed in a vault, the root's in a vault of its own that is taken offline
+/// after `init`, a register of what was issued, and a log of every act (ward log verify --data DIR).
+#[derive(Debug, Subcommand)]
+pub(crate) enum Community {
+    Init(Init),
+    Request(Request),
+    Issue(Issue),
+    Renew(Renew),
+    Rekey(Rekey),
+    Revoke(Revoke),
+    List(List),
+    /// The revocation lists.
+    #[command(subcommand)]
+    Lists(Lists),
+    /// The community's own authorities.
+    #[command(subcommand)]
+    Authority(AuthorityAct),
+    Serve(Serve),
+}
+
+/// Where a community lies, and what opens its vault.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// Directory of the community.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Key file that opens the vault; without it DIR/vault.key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// File with the passphrase that opens the vault instead: at least 12 characters, readable by its owner only.
+    #[arg(long, value_name = "FILE", conflicts_with = "key_file")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// Where the root's key is, when it is there.
+#[derive(Debug, Args)]
+pub(crate) struct Root {
+    /// The root's vault; without it DIR/root-vault.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root_vault: Option<PathBuf>,
+    /// Key file that opens the root's vault; without it DIR/root.key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root_key_file: Option<PathBuf>,
+    /// File with the passphrase that opens the root's vault instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "root_key_file")]
+    pub(crate) root_passphrase_file: Option<PathBuf>,
+}
+
+/// Make a community in a new directory: root, issuing authority, OCSP responder and first lists.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) root: Root,
+    /// The URI by which members know the community; it stays.
+    #[arg(long, value_name = "URI")]
+    pub(crate) uri: String,
+    /// Its name for people, which stands in the authorities' certificates; without it the URI's host.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Where members reach `ward community serve` (http://host:port, plain HTTP: all of it is signed). Every
+    /// certificate names it; it stays.
+    #[arg(long, value_name = "URL")]
+    pub(crate) public: String,
+    /// Admit only members' URIs that begin so; ends in '/' or ':'. Can be repeated.
+    #[arg(long = "admit", value_name = "PREFIX")]
+    pub(crate) admit: Vec<String>,
+    /// Days that the root's list is good for; bring the root's key back before half of them are over.
+    #[arg(long, value_name = "DAYS", default_value_t = 180, value_parser = clap::value_parser!(u32).range(1..=366))]
+    pub(crate) root_list_days: u32,
+}
+
+/// For a member: make a key and the request for its certificate.
+///
+/// The key stays with the member; the request goes to the operator. `ward init` makes a server's by itself.
+#[derive(Debug, Args)]
+pub(crate) struct Request {
+    /// The member's URI, as https://partner.example/app.
+    #[arg(long, value_name = "URI")]
+    pub(crate) uri: String,
+    /// Make an RSA key, as servers and identity providers need; without it P-256.
+    #[arg(long)]
+    pub(crate) rsa: bool,
+    /// New directory for key.pem and request.pem.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+/// What a certificate is for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ProfileArg {
+    /// Signs a FHIR server's metadata; RSA; its URI is the FHIR base.
+    Server,
+    /// Signs a client's registrations and token requests.
+    Client,
+    /// Signs an identity provider's metadata; RSA; its URI is the issuer's.
+    Idp,
+    /// Signs certifications and endorsements.
+    CertificationIssuer,
+}
+
+impl From<ProfileArg> for Profile {
+    fn from(of: ProfileArg) -> Self {
+        match of {
+            ProfileArg::Server => Self::Server,
+            ProfileArg::Client => Self::Client,
+            ProfileArg::Idp => Self::Idp,
+            ProfileArg::CertificationIssuer => Self::CertificationIssuer,
+        }
+    }
+}
+
+/// For how long a certificate is to be good.
+#[derive(Debug, Args)]
+pub(crate) struct Life {
+    /// Days that the certificate is good for.
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=398))]
+    pub(crate) days: u64,
+    /// Where to write the certificate, PEM: leaf first, then the issuing authority, without the root.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// Issue a certificate for a new member, or another one for a member.
+///
+/// Find out first that who asks is who the URI says: the certificate is the proof from then on.
+#[derive(Debug, Args)]
+pub(crate) struct Issue {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The member's request, PEM (PKCS#10). Only its key is taken from it, and its URIs are compared.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) request: PathBuf,
+    /// What the certificate is for.
+    #[arg(long, value_enum)]
+    pub(crate) profile: ProfileArg,
+    /// The URI that you found to be the member's. Can be repeated.
+    #[arg(long, value_name = "URI", required = true)]
+    pub(crate) uri: Vec<String>,
+    /// The member's name, for people; without it the URI's host. A URI stays with its holder's name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) life: Life,
+}
+
+/// Which certificate.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    /// Its serial number, hexadecimal (see `ward community list`).
+    #[arg(long, value_name = "HEX")]
+    pub(crate) serial: Option<String>,
+    /// The certificate itself, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: Option<PathBuf>,
+}
+
+/// Issue the next certificate for the same member, URIs and key. Partners need not be told.
+#[derive(Debug, Args)]
+pub(crate) struct Renew {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) life: Life,
+}
+
+/// Issue the next certificate for the same member and URIs with a new key. Revoke the former when it is replaced.
+#[derive(Debug, Args)]
+pub(crate) struct Rekey {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// The request made with the new key, PEM (PKCS#10).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) request: PathBuf,
+    #[command(flatten)]
+    pub(crate) life: Life,
+}
+
+/// Revoke a member's certificate for good: OCSP tells at once, and the next list is published.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Why (RFC 5280 §5.3.1). Only affiliation-changed and cessation-of-operation free its URI for another holder.
+    #[arg(long, value_parser = reason)]
+    pub(crate) reason: Reason,
+}
+
+fn reason(word: &str) -> Result<Reason, String> {
+    Reason::parse(word)
+        .ok_or_else(|| format!("is none; one of: {}", Reason::ALL.map(Reason::as_str).join(", ")))
+}
+
+/// Show what was issued, oldest first.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Directory of the community.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Lists {
+    Publish(Publish),
+}
+
+/// Sign the next revocation lists now: members', and the authorities' if the root's key is there.
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) root: Root,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthorityAct {
+    Renew(AuthorityRenew),
+}
+
+/// Issue the next certificate of the issuing authority, with the same key. Needs the root's key.
+#[derive(Debug, Args)]
+pub(crate) struct AuthorityRenew {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) root: Root,
+}
+
+/// Serve revocation lists, authorities and OCSP answers, until Ctrl-C. Members can be issued and revoked meanwhile.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Where to listen, plain HTTP.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: SocketAddr,
+}
