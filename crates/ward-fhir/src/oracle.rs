@@ -57,8 +57,23 @@ pub(crate) fn view(
     reader.owners(rtype, &value, false, &mut owners)?;
     let mut mentioned = BTreeSet::new();
     reader.mentions(&value, &mut mentioned)?;
+    if resources(&value) != 1 + contained.len() {
+        return Err(ViewError::Owner);
+    }
     let owners = owners.into_iter().collect::<Owners>();
     Ok(ResourceView { rtype, id, version, labels, owners, contained_patients, mentioned })
+}
+
+/// Objects that say that they are resources.
+fn resources(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(resources).sum(),
+        Value::Object(members) => {
+            let itself = usize::from(members.contains_key("resourceType"));
+            itself + members.values().map(resources).sum::<usize>()
+        }
+        _ => 0,
+    }
 }
 
 fn paths(rtype: ResourceType) -> &'static [&'static str] {

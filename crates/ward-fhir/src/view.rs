@@ -7,7 +7,7 @@
 //!
 //! Refuses what could be read in two ways: duplicate member names, unknown types, references that may
 //! mean a patient in a spelling that is not FHIR's; and records about somebody who cannot be known: a
-//! subject without a readable reference, a group, a contained Patient.
+//! subject without a readable reference, a group, a contained Patient, resources inside of contained ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -164,7 +164,10 @@ impl ResourceView {
         }
         reader.owners(rtype, root, false, &mut owners)?;
         let mut mentioned = BTreeSet::new();
-        reader.mentions(root, &mut mentioned)?;
+        // Resources inside of contained ones, or of a contained Bundle, are looked at by nobody.
+        if reader.mentions(root, &mut mentioned)? != 1 + contained().count() {
+            return Err(ViewError::Owner);
+        }
         let owners = Owners(owners);
         let labels = each_once(labels);
         Ok(Self { rtype, id, version, labels, owners, contained_patients, mentioned })
@@ -239,14 +242,20 @@ impl Reader<'_> {
         }
     }
 
-    /// Every patient whom any element of it refers to.
-    fn mentions(&self, value: Item<'_>, into: &mut BTreeSet<PatientId>) -> Result<(), ViewError> {
+    /// Every patient whom any element of it refers to. Answers with how many resources there are, itself included.
+    fn mentions(
+        &self,
+        value: Item<'_>,
+        into: &mut BTreeSet<PatientId>,
+    ) -> Result<usize, ViewError> {
+        let mut resources = 0;
         for object in value.everything().filter(|item| item.is_object()) {
             let (mut patient, mut reference, mut logical) = (false, None, false);
             for member in object.inner() {
                 match member.name() {
                     "type" => patient = member.text().is_some_and(is_patient_type),
                     "reference" => reference = Some(member),
+                    "resourceType" => resources += 1,
                     "identifier" | "display" => logical = true,
                     _ => {}
                 }
@@ -271,7 +280,7 @@ impl Reader<'_> {
                 (None, None) => {}
             }
         }
-        Ok(())
+        Ok(resources)
     }
 }
 

@@ -235,6 +235,8 @@ fn a_record_about_somebody_unknown_cannot_be_judged() {
     for rest in [
         // C9: the id of a contained Patient is a name in its host, not one of ours.
         r#""contained":[{"resourceType":"Patient","id":"A","name":[{"family":"Four"}]}]"#,
+        r#""contained":[{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Patient","id":"A"}}]}]"#,
+        r#""contained":[{"resourceType":"Basic","contained":[{"resourceType":"Patient","id":"A"}]}]"#,
         r#""contained":[{"resourceType":"Observation","id":"r","subject":{"identifier":{"value":"MRN-000004"}}}]"#,
         r#""contained":[{"resourceType":"RelatedPerson","id":"r","patient":{"display":"Jane Four"}}]"#,
         r#""focus":[{"type":"Patient","identifier":{"value":"MRN-000004"}}]"#,
