@@ -89,9 +89,22 @@ impl Built {
             return Ok(chains);
         }
         let built = candidate_paths(leaf, extra, community, now);
-        let mut all = lock();
-        all.retain(|known| !known.is_of(leaf, extra, community));
+        lock().retain(|known| !known.is_of(leaf, extra, community));
         let chains = built?;
+        self.keep(leaf, extra, community, &chains);
+        Ok(chains)
+    }
+
+    /// Remembers the paths of a leaf that came with these certificates; others may have been fetched for them.
+    pub(crate) fn keep(
+        &self,
+        leaf: &Certificate,
+        extra: &[Certificate],
+        community: &Community,
+        chains: &[Chain],
+    ) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known| !known.is_of(leaf, extra, community));
         if all.len() >= MAX_KNOWN {
             all.pop_front();
         }
@@ -99,9 +112,8 @@ impl Built {
             leaf: leaf.clone(),
             extra: extra.to_vec(),
             community: Selecting::of(community),
-            chains: chains.clone(),
+            chains: chains.to_vec(),
         });
-        Ok(chains)
     }
 
     #[cfg(test)]

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use ward_core::{Clock, Limits, Thumbprint};
-use ward_trust::{Certificate, Chain, Community, PathError, first_unrevoked};
+use ward_trust::{Certificate, Chain, Community, PathError, candidate_paths, first_unrevoked};
 
 use crate::aia::Issuers;
 use crate::built::Built;
@@ -169,7 +169,10 @@ impl RevocationLists {
         }
         // Those that were fetched first: only so many are looked at.
         let all: Vec<_> = more.into_iter().chain(extra.iter().cloned()).collect();
-        self.built.paths(leaf, &all, community, self.clock.now())
+        let chains = candidate_paths(leaf, &all, community, self.clock.now())?;
+        // Nothing need be fetched for it again, whatever strangers make Ward fetch in the meantime.
+        self.built.keep(leaf, extra, community, &chains);
+        Ok(chains)
     }
 
     /// Whether a list or an answer was seen that calls the certificate revoked.

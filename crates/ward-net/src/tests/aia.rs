@@ -141,3 +141,22 @@ async fn a_stranger_makes_ward_fetch_little() {
     assert!(fetched <= 60, "{fetched} in one minute");
     assert!(Timestamp::from_seconds(START) == lab.clock.now());
 }
+
+/// Strangers can push out of memory what was fetched, and use up what may be fetched in a minute; who had a path
+/// before has it still.
+#[tokio::test]
+async fn strangers_keep_out_nobody_who_came_before() {
+    let Remote { lab, leaf, .. } = Remote::new(PATIENT).await;
+    assert_eq!(lab.validate(&leaf).await, Ok(false));
+    let stranger = root("Stranger");
+    for minute in 0..5 {
+        lab.clock.advance(Duration::from_mins(1));
+        for count in 0..61 {
+            let place = access(&[(2, lab.url(&format!("/{minute}-{count}.cer")))]);
+            let other = member(&stranger, |p| p.custom_extensions = vec![place]);
+            assert_eq!(lab.validate(&other).await, Err(PathError::Untrusted));
+        }
+    }
+    assert_eq!(lab.validate(&leaf).await, Ok(false));
+    assert_eq!(lab.asked("/second.cer"), 1);
+}
