@@ -19,7 +19,7 @@ pub enum CommunityError {
     )]
     UriTaken(String),
     /// The holder has a certificate with this URI, and did not ask for a renewal. Nothing was issued.
-    #[error("not issued: this holder has a certificate for {0} already; ask for a renewal")]
+    #[error("not issued: this holder has a certificate for {0} already; renew or re-key that one")]
     UriHeld(String),
     /// There is a community in this directory already.
     #[error("{0} holds a community already; open it, or use another directory")]

@@ -91,16 +91,17 @@ impl PublicServer {
         Ok(Self { dir, keys, clock, state, reading: tokio::sync::Mutex::default() })
     }
 
-    /// Whether the operator has something to renew: a list or the responder's certificate is past half of its life.
-    pub async fn is_due(&self, authority_away: bool) -> Result<bool, CommunityError> {
+    /// Whether the operator has something to renew without the root's key: members' list or the responder's certificate
+    /// is past half of its life.
+    pub async fn is_due(&self) -> Result<bool, CommunityError> {
         let state = self.current().await?;
         let now = self.clock.now();
         let half =
             |one: &Document| one.this_update.plus(one.next_update.since(one.this_update) / 2);
-        let [root, issuing] = &state.lists;
+        let [_, issuing] = &state.lists;
         let responder =
             state.desk.as_ref().map_or(state.ocsp, |desk| now >= responder_due(desk.certificate()));
-        Ok(responder || now >= half(issuing) || (!authority_away && now >= half(root)))
+        Ok(responder || now >= half(issuing))
     }
 
     /// The state of the directory now.
@@ -187,6 +188,10 @@ impl PublicServer {
 impl Handler for PublicServer {
     fn handle(&self, request: Request<Incoming>, _: Peer) -> BoxFuture<'_, Response<Body>> {
         Box::pin(self.answer(request))
+    }
+
+    fn takes_http_1_0(&self) -> bool {
+        true
     }
 }
 

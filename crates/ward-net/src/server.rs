@@ -2,7 +2,7 @@
 //!
 //! Header bytes and count (431), header and handshake time, connections at once, target length (414),
 //! callers that stop reading. A handler that panics answers 500 and takes nothing else down. HTTP/1.0
-//! is refused (505): it cannot tell a broken-off answer from a complete one.
+//! is refused (505) where the handler does not take it: it cannot tell a broken-off answer from a complete one.
 
 use std::convert::Infallible;
 use std::io;
@@ -45,6 +45,12 @@ pub struct Peer {
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Errors are answers too.
     fn handle(&self, request: Request<Incoming>, peer: Peer) -> BoxFuture<'_, Response<Body>>;
+
+    /// Whether HTTP/1.0 will do, which `openssl ocsp` and stapling servers speak: only where every answer is whole and
+    /// signed by itself, so that one that is broken off is noticed.
+    fn takes_http_1_0(&self) -> bool {
+        false
+    }
 }
 
 /// Makes a [`Handler`] of a function that returns a boxed future.
@@ -308,7 +314,8 @@ pub(crate) async fn answer(
 }
 
 async fn ask(shared: &Shared, request: Request<Incoming>, peer: Peer) -> Response<Body> {
-    if !matches!(request.version(), Version::HTTP_11 | Version::HTTP_2) {
+    let old = request.version() == Version::HTTP_10 && shared.handler.takes_http_1_0();
+    if !old && !matches!(request.version(), Version::HTTP_11 | Version::HTTP_2) {
         return text(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 or HTTP/2\n");
     }
     // Over HTTP/1.1 hyper counts the fields as it reads them.

@@ -258,7 +258,7 @@ async fn serve(
 }
 
 async fn renew_what_is_due(public: &PublicServer, home: &Home<'_>) -> Result<()> {
-    if public.is_due(true).await? { keep_up(home).await } else { Ok(()) }
+    if public.is_due().await? { keep_up(home).await } else { Ok(()) }
 }
 
 /// Opening signs lists that are past half of their life.
