@@ -15,14 +15,14 @@ use ward_fhir::{FhirRequest, Interaction, Search, TotalMode};
 use ward_net::{FetchError, HttpClient};
 use ward_policy::Permit;
 
-use crate::Fault;
+use crate::{CredentialDial, Fault};
 
 /// The FHIR server behind the gateway.
 pub(crate) struct Upstream {
     /// Its base URL, without a slash at the end.
     base: String,
     /// What the upstream wants to see of Ward itself; never what a caller sent.
-    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) authorization: CredentialDial,
     client: HttpClient,
     limits: Arc<Limits>,
 }
@@ -45,7 +45,8 @@ pub(crate) enum Place {
 
 impl Upstream {
     pub(crate) fn new(base: &str, client: HttpClient, limits: Arc<Limits>) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), authorization: None, client, limits }
+        let base = base.trim_end_matches('/').to_owned();
+        Self { base, authorization: CredentialDial::default(), client, limits }
     }
 
     /// Its base URL, without a slash at the end.
@@ -122,8 +123,8 @@ impl Upstream {
         }
         *request.method_mut() = method;
         let headers = request.headers_mut();
-        if let Some(authorization) = &self.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
+        if let Some(authorization) = self.authorization.now() {
+            headers.insert(AUTHORIZATION, authorization);
         }
         if search {
             headers.insert(

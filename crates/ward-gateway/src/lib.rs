@@ -7,6 +7,7 @@
 //! as they are, because resources leave byte for byte.
 
 mod capability;
+mod credentials;
 mod cursor;
 mod facts;
 mod fault;
@@ -27,8 +28,8 @@ use http::header::{
 };
 use http::{Request, Response, StatusCode};
 use ward_core::{
-    Clock, CorrelationId, Event, EventKind, EventSink, KeyVault, Limits, ONLY_OBSERVED, Outcome, Rng, TenantId,
-    Transfer,
+    Clock, CorrelationId, Event, EventKind, EventSink, KeyVault, Limits, ONLY_OBSERVED, Outcome,
+    Rng, TenantId, Transfer,
 };
 use ward_fhir::{FhirRequest, Interaction, ReferenceBases, ResourceType};
 use ward_net::http::{Body, empty};
@@ -36,6 +37,7 @@ use ward_net::{HttpClient, Peer};
 use ward_policy::{Plan, Presented, Principal, Resolve, ResolveError, notice, plan, policy_hash};
 use ward_store::Rosters;
 
+pub use credentials::CredentialDial;
 pub use fault::Fault;
 pub use observe::{EnforcementDial, SHAPE, WOULD_STATUS, WOULD_WITHHOLD, rules};
 
@@ -150,11 +152,9 @@ impl Gateway {
         })
     }
 
-    /// The same, with this `Authorization` towards the upstream. Mark it as sensitive.
-    #[must_use]
-    pub fn authorizing(mut self, authorization: HeaderValue) -> Self {
-        self.upstream.authorization = Some(authorization);
-        self
+    /// `Authorization` towards the upstream, to be changed while it runs. It begins with none.
+    pub fn credentials(&self) -> CredentialDial {
+        self.upstream.authorization.clone()
     }
 
     /// What is enforced, to be changed while it runs. It begins with everything.

@@ -19,7 +19,7 @@ use ward_core::{
     NodeId, Rng, Secret, SystemClock, SystemRng, TenantId,
 };
 use ward_fhir::ScopeSet;
-use ward_gateway::{EnforcementDial, Gateway, GatewayConfig, GatewayDeps};
+use ward_gateway::{CredentialDial, EnforcementDial, Gateway, GatewayConfig, GatewayDeps};
 use ward_issuer::{Issuer, IssuerConfig, IssuerDeps, ServedCommunity};
 use ward_net::client::{Egress, HttpClient};
 use ward_net::http::Body;
@@ -137,6 +137,7 @@ pub struct Knobs {
     tls: Arc<TlsReload>,
     ceilings: CeilingDial,
     enforcement: EnforcementDial,
+    pub(crate) credentials: CredentialDial,
     sink: Arc<dyn EventSink>,
     tenant: TenantId,
     system: System,
@@ -177,17 +178,9 @@ impl Knobs {
         turned: Turned<'_>,
     ) -> Result<(), HouseError> {
         self.issuer.check(&communities)?;
-        let (clock, rng) = (&*self.system.clock, &*self.system.rng);
-        let correlation = CorrelationId::new(clock, rng);
-        let tenant = self.tenant.clone();
-        let mut event =
-            Event::new(EventKind::Operator, turned.action, tenant, clock.now(), correlation);
-        event.actor.operator = turned.operator.map(|name| name.to_owned().into());
-        let changed = turned.changed.join(", ");
-        let end = changed.floor_char_boundary(1000);
-        event = event.with("changed", changed.get(..end).unwrap_or_default());
+        let correlation = CorrelationId::new(&*self.system.clock, &*self.system.rng);
         // Recorded before it is so: what no log knows of is not in force.
-        let mut events = vec![event];
+        let mut events = vec![self.turned_event(turned, correlation)];
         if *self.enforcement.now() != enforcement {
             let mut switched = mode_event(&enforcement, &self.tenant, &self.system, correlation);
             switched.actor.operator = turned.operator.map(|name| name.to_owned().into());
@@ -223,6 +216,27 @@ impl HouseConfig {
         format!("{}/{}/fhir", self.origin, self.tenant)
     }
 
+
+    /// What the upstream is shown of Ward from now on; recorded before it is so, without the secret.
+    pub(crate) async fn turn_credentials(
+        &self,
+        authorization: Option<HeaderValue>,
+        turned: Turned<'_>,
+    ) -> Result<(), HouseError> {
+        let correlation = CorrelationId::new(&*self.system.clock, &*self.system.rng);
+        self.sink.record(vec![self.turned_event(turned, correlation)]).await?;
+        self.credentials.turn(authorization);
+        Ok(())
+    }
+
+    fn turned_event(&self, turned: Turned<'_>, correlation: CorrelationId) -> Event {
+        let (tenant, now) = (self.tenant.clone(), self.system.clock.now());
+        let mut event = Event::new(EventKind::Operator, turned.action, tenant, now, correlation);
+        event.actor.operator = turned.operator.map(|name| name.to_owned().into());
+        let changed = turned.changed.join(", ");
+        let end = changed.floor_char_boundary(1000);
+        event.with("changed", changed.get(..end).unwrap_or_default())
+    }
     /// Public base of the token and registration endpoints.
     pub fn oauth_base(&self) -> String {
         format!("{}/{}/oauth", self.origin, self.tenant)
@@ -359,7 +373,7 @@ impl House {
                 rng: rng.clone(),
             },
         )?);
-        let mut gateway = Gateway::new(
+        let gateway = Gateway::new(
             GatewayConfig {
                 tenant: config.tenant.clone(),
                 fhir_base: config.fhir_base(),
@@ -378,9 +392,6 @@ impl House {
                 limits: limits.clone(),
             },
         )?;
-        if let Some(authorization) = outward.authorization {
-            gateway = gateway.authorizing(authorization);
-        }
         let gateway = Arc::new(gateway);
         let enforcement = gateway.dial();
         let machine = Arc::new(Machine::new(backup::Source {
@@ -405,6 +416,8 @@ impl House {
         ));
 
         let started = Event::new(
+        let credentials = gateway.credentials();
+        credentials.turn(outward.authorization);
             EventKind::LogStarted,
             "started",
             config.tenant.clone(),
@@ -451,6 +464,7 @@ impl House {
         );
         let findings =
             responder.follow(&*bus, history.clone()).await.map_err(HouseError::History)?;
+            credentials,
         let mut tasks = vec![tokio::spawn(watch.run()), tokio::spawn(responder.run(findings))];
         tasks.extend(owed);
 

@@ -2,8 +2,10 @@
 //!
 //! `SIGTERM` and Ctrl-C drain: no new connections, running requests end, the last checkpoint is signed.
 //! `SIGHUP` reads the configuration again, all or nothing: what is wrong, or can only be changed by a
-//! restart, is named, and everything stays as it was. Renewed certificate files are taken up by
-//! themselves. Running connections go on in every case.
+//! restart, is named, and everything stays as it was. Renewed files of certificates and credentials are
+//! taken up by themselves. Running connections go on in every case.
+
+mod reload;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,6 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Mutex;
 use ward_core::Timestamp;
 use ward_net::tls::TlsReload;
 use ward_store::vault::FileVault;
@@ -22,12 +23,13 @@ use ward_trust::Certificate;
 use crate::cli_serve::Serve;
 use crate::config::material::{Material, gather, unlock};
 use crate::config::{Config, ConfigError, Diagnostics, Mode};
-use crate::house::{House, HouseConfig, HouseError, Knobs, Outward, System, Turned, system};
+use crate::house::{House, HouseConfig, HouseError, Outward, System, system};
 use crate::paths::Paths;
-use crate::private;
-use crate::{ops, ui};
+use crate::{ops, private, ui};
 
-/// How often certificate files are looked at.
+pub use reload::Reloader;
+
+/// How often files of certificates and credentials are looked at.
 const LOOK: Duration = Duration::from_secs(5);
 /// A certificate that ends within this is spoken of.
 const SOON: Duration = Duration::from_hours(30 * 24);
@@ -233,140 +235,6 @@ fn warn_of_mode(config: &Config) {
             "OBSERVE MODE: Ward decides and logs but BLOCKS NOTHING; read `ward report would-refuse`, \
              then set mode = \"enforce\""
         );
-    }
-}
-
-/// Changes a running Ward to what its files say now.
-pub struct Reloader {
-    path: PathBuf,
-    knobs: Knobs,
-    system: System,
-    state: Mutex<State>,
-}
-
-struct State {
-    config: Config,
-    files: Files,
-    /// A change that could not be taken up, and was spoken of.
-    spoken: bool,
-}
-
-/// What tells that a file was written: its length, its place on the disk and when it was written.
-type FileState = Option<(u64, u64, i64, i64)>;
-/// Files by the path in the configuration.
-type Files = BTreeMap<PathBuf, FileState>;
-
-/// Files that were written since, or are named now and were not.
-fn written(old: &Files, new: &Files) -> Vec<String> {
-    let differs = |(path, state): &(&PathBuf, &FileState)| old.get(*path) != Some(*state);
-    new.iter().filter(differs).map(|(path, _)| path.display().to_string()).collect()
-}
-
-fn look_at(config: &Config) -> Files {
-    use std::os::unix::fs::MetadataExt as _;
-    let communities = config.community.iter().flat_map(|one| {
-        let named = [&one.intermediates, &one.issuing];
-        let needed = [&one.anchors, &one.certificate, &one.key];
-        needed.into_iter().chain(named.into_iter().flatten()).map(Some)
-    });
-    [Some(&config.listen.certificate), Some(&config.listen.key)]
-        .into_iter()
-        .chain(communities)
-        .flatten()
-        .map(|path| {
-            let state = std::fs::metadata(path)
-                .ok()
-                .map(|data| (data.len(), data.ino(), data.mtime(), data.mtime_nsec()));
-            (path.clone(), state)
-        })
-        .collect()
-}
-
-impl Reloader {
-    /// For a house that was opened from this configuration.
-    pub fn new(path: &Path, config: Config, knobs: Knobs, system: System) -> Self {
-        let files = look_at(&config);
-        let state = Mutex::new(State { config, files, spoken: false });
-        Self { path: path.to_path_buf(), knobs, system, state }
-    }
-
-    /// Reads the configuration again and takes all of it, or nothing; names what changed: keys, and files
-    /// that were written anew. `operator` is who asked for it over the admin listener.
-    pub async fn reload(&self, operator: Option<&str>) -> Result<Vec<String>, ServeError> {
-        let mut state = self.state.lock().await;
-        // Looked at before they are read: a change in between is seen by the next look.
-        let config = Config::read(&self.path)?;
-        let files = look_at(&config);
-        let material = gather(&config).map_err(|problems| config.faulty(problems))?;
-        let named = state.config.needs_restart(&config);
-        if !named.is_empty() {
-            return Err(ServeError::NeedsRestart(named));
-        }
-        let mut changed = state.config.changed(&config);
-        changed.extend(written(&state.files, &files));
-        let turned = Turned { action: "reloaded", operator, changed: &changed };
-        self.take(&config, material, turned).await?;
-        warn_of_mode(&config);
-        *state = State { config, files, spoken: false };
-        drop(state);
-        let what = if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") };
-        tracing::info!(changed = what, "the configuration was read again and is in force");
-        Ok(changed)
-    }
-
-    /// Takes up certificates and keys that were renewed, under the configuration in force.
-    pub async fn look(&self) {
-        let mut state = self.state.lock().await;
-        let files = look_at(&state.config);
-        if files == state.files && !state.spoken {
-            return;
-        }
-        let again = files == state.files;
-        let changed = written(&state.files, &files);
-        state.files = files;
-        let taken = match gather(&state.config) {
-            Ok(material) => {
-                let turned =
-                    Turned { action: "certificates-renewed", operator: None, changed: &changed };
-                self.take(&state.config, material, turned).await
-            }
-            Err(problems) => Err(state.config.faulty(problems).into()),
-        };
-        match taken {
-            Ok(()) => {
-                state.spoken = false;
-                tracing::info!("renewed certificates are in force");
-            }
-            // Certificate and key are often written one after the other: the next look may be better.
-            Err(error) => {
-                if !again {
-                    tracing::error!(
-                        "renewed certificates are not usable, the old ones stay: {error}"
-                    );
-                }
-                state.spoken = true;
-            }
-        }
-    }
-
-    /// Speaks of certificates that end soon, and of a mode that blocks nothing.
-    pub async fn dates(&self) {
-        let state = self.state.lock().await;
-        warn_of_mode(&state.config);
-        if let Ok(material) = gather(&state.config) {
-            warn_of_dates(&material, self.system.clock.now());
-        }
-    }
-
-    async fn take(
-        &self,
-        config: &Config,
-        material: Material,
-        turned: Turned<'_>,
-    ) -> Result<(), ServeError> {
-        warn_of_dates(&material, self.system.clock.now());
-        let Material { communities, tls, ceilings, .. } = material;
-        Ok(self.knobs.turn_all(communities, tls, ceilings, config.enforcement(), turned).await?)
     }
 }
 

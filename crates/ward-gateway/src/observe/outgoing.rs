@@ -260,9 +260,9 @@ impl Upstream {
             .parse()
             .map_err(|_| Fault::Upstream("its URL cannot be written"))?;
         if credentials == Credentials::Ours
-            && let Some(authorization) = &self.authorization
+            && let Some(authorization) = self.authorization.now()
         {
-            headers.insert(AUTHORIZATION, authorization.clone());
+            headers.insert(AUTHORIZATION, authorization);
         }
         *request.headers_mut() = headers;
         let (client, limits) = self.wire();

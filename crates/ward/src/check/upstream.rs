@@ -73,6 +73,7 @@ pub(super) async fn probe(config: &Config, reach: Reach, system: &System, findin
     narrowing(config, &statement, findings);
     strictness(&probe, findings).await;
     paging(&probe, findings).await;
+    openness(probe, findings).await;
 }
 
 /// Reachable, and what it says of itself. `None`: there is nothing more to ask.
@@ -323,5 +324,64 @@ async fn paging(probe: &Probe<'_>, findings: &mut Findings) {
             "its link to the next page leads to no page",
             "see the log of the server",
         ),
+    }
+}
+
+/// Whether it gives records to callers who show nothing: then whoever reaches it needs no Ward.
+async fn openness(mut probe: Probe<'_>, findings: &mut Findings) {
+    let lent = probe.authorization.take().is_some();
+    let Ok(answer) = probe.get("/Patient?_count=1").await else { return };
+    let base = &probe.config.upstream.base;
+    let records = answer.body.as_ref().is_some_and(|page| !list(page, "entry").is_empty());
+    match answer.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if lent => {
+            findings.ok(ABOUT, "gives nothing to callers without credentials");
+        }
+        StatusCode::OK if records && is_on_this_machine(base).await => findings.add(
+            Level::Note,
+            ABOUT,
+            "gives records to callers without credentials; Ward guards only what comes through Ward",
+            "see that it listens on loopback only, not on the network",
+        ),
+        StatusCode::OK if records => {
+            let what = format!("gives records to callers without credentials: whoever can reach {base} needs no Ward");
+            let mend = if lent {
+                "have it refuse callers without the credentials of upstream.authorization_file, or let nothing but Ward's machine reach it (firewall)"
+            } else {
+                "let nothing but Ward's machine reach it: a firewall, or the address that it listens on. Or have it ask for credentials, and name Ward's in upstream.authorization_file"
+            };
+            findings.add(Level::Warning, ABOUT, what, mend);
+        }
+        _ => {}
+    }
+}
+
+/// Whether a base leads to loopback addresses only.
+async fn is_on_this_machine(base: &str) -> bool {
+    let uri = base.parse::<http::Uri>().ok();
+    let Some(host) = uri.as_ref().and_then(http::Uri::host) else { return false };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let Ok(found) = tokio::net::lookup_host((host, 0)).await else { return false };
+    let mut found = found.peekable();
+    found.peek().is_some() && found.all(|address| address.ip().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_loopback_is_this_machine() {
+        for (base, here) in [
+            ("http://127.0.0.1:8080/fhir", true),
+            ("http://[::1]:8080/fhir", true),
+            ("https://127.1.2.3/fhir", true),
+            ("http://0.0.0.0:8080/fhir", false),
+            ("http://10.0.0.7:8080/fhir", false),
+            ("http://[2001:db8::1]/fhir", false),
+            ("nothing", false),
+        ] {
+            assert_eq!(is_on_this_machine(base).await, here, "{base}");
+        }
     }
 }

@@ -410,7 +410,8 @@ fn upstream_roots(config: &Config, system: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, V
     Ok(system.to_vec())
 }
 
-fn authorization(config: &Config) -> Result<Option<HeaderValue>, Vec<Problem>> {
+/// What the upstream wants to see of Ward itself; `None` if nothing is configured.
+pub fn authorization(config: &Config) -> Result<Option<HeaderValue>, Vec<Problem>> {
     const KEY: &str = "upstream.authorization_file";
     let Some(path) = &config.upstream.authorization_file else { return Ok(None) };
     let bytes = private(config, KEY, path).map_err(|problem| vec![problem])?;

@@ -165,7 +165,7 @@ static UPSTREAM: Section = Section {
             "authorization_file",
             Kind::Path,
             Optional,
-            "A file that holds the value of the Authorization header to send to it (\"Bearer …\" or \"Basic …\"), readable by Ward's account only.",
+            "A file that holds the value of the Authorization header to send to it (\"Bearer …\" or \"Basic …\"), readable by Ward's account only. Taken up anew when it is written.",
         ),
     ],
 };

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -160,6 +160,28 @@ async fn check_says_what_is_wrong_with_an_upstream() {
             "{name}: {hit}"
         );
     }
+    // Records for everybody: on this machine it is a note, elsewhere whoever reaches it needs no Ward.
+    for (host, level) in [("127.0.0.1", "note"), ("0.0.0.0", "warning")] {
+        let (base, _server) = scripted(|_| Scripted {
+            metadata: (200, statement("4.0.1")),
+            search: (200, json!({ "resourceType": "Bundle", "entry": [{ "resource": {} }] })),
+            strict: true,
+        })
+        .await;
+        let place = Place::init(&base);
+        place.edit(|text| replaced(&text, &base, &base.replace("127.0.0.1", host)));
+        let (_, report) = place.check();
+        let findings = report["findings"].as_array().unwrap();
+        let mut open =
+            findings.iter().filter(|one| one.to_string().contains("without credentials"));
+        let found = open.next().unwrap_or_else(|| panic!("{host}: {report:#}"));
+        assert_eq!(
+            (&found["level"], &found["about"]),
+            (&json!(level), &json!("upstream")),
+            "{found}"
+        );
+        assert!(open.next().is_none(), "{report:#}");
+    }
     // Nobody there, and nobody that may be called.
     let place = Place::init(&format!("http://127.0.0.1:{}/fhir", free_port()));
     assert!(place.check().1.to_string().contains("start it, and check host"));
@@ -170,11 +192,11 @@ async fn check_says_what_is_wrong_with_an_upstream() {
 /// Over TLS of an authority that only `ca` names, and with an account of Ward's own.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_behind_tls_and_a_password_is_reached() {
-    struct Closed(Scripted);
+    struct Closed(Scripted, Arc<Mutex<&'static str>>);
     impl Handler for Closed {
         fn handle(&self, request: Request<Incoming>, peer: Peer) -> BoxFuture<'_, Response<Body>> {
-            let known =
-                request.headers().get("authorization").is_some_and(|v| v == "Bearer of-ward");
+            let secret = *self.1.lock().unwrap();
+            let known = request.headers().get("authorization").is_some_and(|v| v == secret);
             if known {
                 return self.0.handle(request, peer);
             }
@@ -185,11 +207,13 @@ async fn an_upstream_behind_tls_and_a_password_is_reached() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("https://localhost:{}/fhir", listener.local_addr().unwrap().port());
     let tls = ward_net::tls::server_config(&chain, &key, ward_net::tls::TlsVersions::default());
-    let handler = Arc::new(Closed(Scripted {
+    let script = Scripted {
         metadata: (200, statement("4.0.1")),
         search: (200, json!({ "resourceType": "Bundle", "type": "searchset" })),
         strict: true,
-    }));
+    };
+    let wanted = Arc::new(Mutex::new("Bearer of-ward"));
+    let handler = Arc::new(Closed(script, wanted.clone()));
     let tls = Some(ward_net::tls::TlsReload::new(tls.unwrap()));
     let _server = Server::start(listener, tls, handler, Arc::new(Limits::default())).unwrap();
 
@@ -208,11 +232,12 @@ async fn an_upstream_behind_tls_and_a_password_is_reached() {
     fs::set_permissions(place.path("w/secret"), fs::Permissions::from_mode(0o600)).unwrap();
     let report = place.check().1.to_string();
     assert!(report.contains("fewer than two patients") && !report.contains("of-ward"), "{report}");
+    assert!(report.contains("gives nothing to callers without credentials"), "{report}");
 
     // And by the gateway, for a partner that knows nothing of either.
     let mut pki = Pki::start().await;
     place.join(&mut pki);
-    let serving = Serving::start(&place).await;
+    let mut serving = Serving::start(&place).await;
     let partner = place.partner(&mut pki);
     let run = |words: &[&str], more: &[&str]| {
         let common = partner.iter().map(String::as_str);
@@ -225,9 +250,40 @@ async fn an_upstream_behind_tls_and_a_password_is_reached() {
     let scope = ["--scope", "system/Practitioner.rs", "--contact", "mailto:ops@partner.example"];
     run(&["client", "register"], &scope);
     let organization = ["--organization", "https://partner.example/org"];
-    let read = run(&["client", "get", "Practitioner?_count=1"], &organization);
-    assert_eq!(read["status"], 200, "{read}\n{}", serving.said());
-    assert!(!read.to_string().contains("of-ward") && !serving.said().contains("of-ward"));
+    let read = || run(&["client", "get", "Practitioner?_count=1"], &organization);
+    let first = read();
+    assert_eq!(first["status"], 200, "{first}\n{}", serving.said());
+
+    // Other credentials are taken up by themselves. What is none is said, and the last good ones go on; what is
+    // wrong with a certificate does not keep them back.
+    let write = |text: &str| fs::write(place.path("w/secret"), text).unwrap();
+    fs::copy(place.path("w/tls/key.pem"), place.path("old.pem")).unwrap();
+    write("of-ward-without-scheme\n");
+    serving
+        .until("renewed credentials for the FHIR server are not usable, the old ones stay")
+        .await;
+    assert_eq!(read()["status"], 200, "{}", serving.said());
+    fs::write(place.path("w/tls/key.pem"), "none").unwrap();
+    serving.until("renewed certificates are not usable").await;
+    *wanted.lock().unwrap() = "Bearer of-ward-anew";
+    let refused = read();
+    assert!(refused["status"].as_u64().unwrap() >= 500, "{refused}");
+    write("Bearer of-ward-anew\n");
+    serving.until("renewed credentials for the FHIR server are in force").await;
+    let again = read();
+    assert_eq!(again["status"], 200, "{again}\n{}", serving.said());
+    assert_eq!(serving.said().matches("are not usable").count(), 2, "{}", serving.said());
+    assert!(!again.to_string().contains("of-ward") && !serving.said().contains("of-ward"));
+
+    // The log knows of it, and not the secret.
+    fs::copy(place.path("old.pem"), place.path("w/tls/key.pem")).unwrap();
+    serving.until("renewed certificates are in force").await;
+    serving.signal("-TERM");
+    serving.until("Ward is down").await;
+    let log = ward(&["log", "show", "--json", "--data", place.path("w/data").to_str().unwrap()]);
+    let log = said(&log);
+    assert_eq!(log.matches("credentials-renewed").count(), 1, "{log}");
+    assert!(!log.contains("of-ward"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
