@@ -37,7 +37,8 @@ const FRAME: u32 = 16 * 1024;
 /// What callers may send before a handler reads it, per request and per connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// A caller that never made a request is not waited for longer than this when the connection closes.
+/// A caller that never made a request is not waited for longer than this when the connection closes, nor is one who
+/// has to make room, behind the last answer.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves one HTTP/2 connection to its end.
@@ -81,6 +82,7 @@ pub(crate) async fn serve(
         (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1)),
     );
     let mut closing: Option<Instant> = None;
+    let mut leaving = false;
     loop {
         let stop = async {
             if closing.is_some() {
@@ -96,9 +98,7 @@ pub(crate) async fn serve(
                 None
             }
             () = seat.asked_to_leave() => {
-                if activity.idle() {
-                    return tracing::debug!("an idle HTTP/2 connection made room");
-                }
+                leaving = true;
                 closing = closing.or_else(|| Some(monotonic()));
                 connection.as_mut().graceful_shutdown();
                 None
@@ -110,6 +110,10 @@ pub(crate) async fn serve(
             Some(Ok(())) => return,
             Some(Err(error)) => return tracing::debug!(%error, "a connection ended early"),
             None => {}
+        }
+        // An answer that was just handed over may still stand in a buffer.
+        if leaving && activity.is_idle_for(LINGER, monotonic()) {
+            return tracing::debug!("an idle HTTP/2 connection made room");
         }
         match activity.verdict(monotonic(), closing, &limits) {
             Verdict::GoOn => {}
@@ -223,9 +227,10 @@ impl Activity {
         }
     }
 
-    /// Whether no request is under way.
-    fn idle(&self) -> bool {
-        self.state().active == 0
+    /// Whether no request was under way for so long.
+    fn is_idle_for(&self, time: Duration, now: Instant) -> bool {
+        let state = self.state();
+        state.active == 0 && now.duration_since(state.idle_since) >= time
     }
 
     /// Whether requests of this connection are not worth any work.

@@ -409,6 +409,24 @@ async fn more_requests_at_once_than_allowed_are_reset() {
     assert_eq!((refused, data), (3, 3));
 }
 
+/// Whoever falls idle while others wait has its whole answer first.
+#[tokio::test]
+async fn making_room_cuts_off_no_answer() {
+    for _ in 0..8 {
+        let lab = Lab::new(Limits { connections: 1, ..limits() }).await;
+        let mut client = lab.client().await;
+        let asked = tokio::spawn(async move { get(&mut client, "/slow").await });
+        while lab.server.stats().snapshot().requests_http2 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let next = lab.client();
+        let next = async { get(&mut next.await, "/").await.0 };
+        let (served, answer) = tokio::join!(next, asked);
+        assert_eq!(answer.unwrap(), (StatusCode::OK, "slow".to_owned()));
+        assert_eq!(served, StatusCode::OK);
+    }
+}
+
 #[tokio::test]
 async fn shutting_down_lets_running_requests_end() {
     let lab = Lab::new(limits()).await;
