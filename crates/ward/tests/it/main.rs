@@ -18,9 +18,11 @@
 mod backup;
 mod bad_certificates;
 mod bad_input;
+mod bundle;
 mod check_command;
 mod client_command;
 mod command_line;
+mod community;
 mod conformance;
 mod docs;
 mod durability;

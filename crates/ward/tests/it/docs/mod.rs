@@ -70,6 +70,7 @@ pages! {
     read_the_log: "docs/read-the-log.md",
     rotate_keys: "docs/rotate-keys.md",
     observe: "docs/observe.md",
+    community: "docs/community.md",
     load_balancer: "docs/load-balancer.md",
     when_something_is_down: "docs/when-something-is-down.md",
     hapi: "docs/in-front-of/hapi.md",
