@@ -15,7 +15,7 @@ use ward_core::{KeyVault, Outcome};
 use crate::cli::{Log, LogPlace, LogProve, LogShow, LogVerify};
 use crate::house::{open_vault_with_key_file, system};
 use crate::paths::Paths;
-use crate::ui::Ui;
+use crate::ui::{Ui, counted};
 
 /// Why a log command ended without doing what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -154,8 +154,8 @@ pub(crate) fn one_line(ui: Ui, index: u64, leaf: &Leaf) -> String {
             transfer.interaction,
             transfer.resource_type,
             transfer.status,
-            counted(transfer.resources, "record"),
-            counted(transfer.patients, "patient")
+            counted(transfer.resources.into(), "record"),
+            counted(transfer.patients.into(), "patient")
         );
     }
     for purpose in &leaf.purposes {
@@ -258,11 +258,6 @@ fn fits(note: &str, path: &Path, key: &VerifierKey) -> Result<(), LogCommandErro
         ))),
         Some(_) => Ok(()),
     }
-}
-
-/// A number with its noun.
-fn counted(count: u32, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The end of an id, which tells ids of one day apart.

@@ -20,7 +20,7 @@ use crate::cli_report::{Report, WouldRefuse};
 use crate::config::{Config, Mode};
 use crate::paths::Paths;
 use crate::serve::{open_vault, system_of};
-use crate::ui::Ui;
+use crate::ui::{Ui, counted};
 use tally::{ClientTally, Tally, Who};
 use words::meaning;
 
@@ -165,7 +165,7 @@ fn advice(config: &Config, tally: &Tally) -> Advice {
     } else {
         let named: Vec<String> = clean
             .iter()
-            .map(|(who, one)| format!("{} ({} requests)", who.name(one), one.requests))
+            .map(|(who, one)| format!("{} ({})", who.name(one), counted(one.requests, "request")))
             .collect();
         text.push(format!(
             "Enforcement would have changed nothing for: {}. To enforce for them, make this the table \
@@ -197,17 +197,17 @@ fn print(ui: Ui, options: &WouldRefuse, config: &Config, tally: &Tally, advice: 
         config.mode.word()
     )));
     ui.line(&format!(
-        "{} requests of {} clients; {} of them would have been refused or answered in part",
-        tally.requests(),
-        tally.clients.len(),
+        "{} of {}; {} of them would have been refused or answered in part",
+        counted(tally.requests(), "request"),
+        counted(tally.clients.len() as u64, "client"),
         tally.would_refuse()
     ));
     for (who, one) in &tally.clients {
         ui.line("");
         ui.line(&format!(
-            "{}  {} requests, {} would be refused",
+            "{}  {}, {} would be refused",
             ui.bold(&who.name(one)),
-            one.requests,
+            counted(one.requests, "request"),
             if one.would_refuse == 0 { ui.good("none") } else { one.would_refuse.to_string() }
         ));
         if let (Who::Client(id), Some(_)) = (who, &one.uri) {

@@ -27,6 +27,7 @@ use crate::house::{House, HouseConfig, HouseError, Outward, System, system};
 use crate::paths::Paths;
 use crate::{ops, private, ui};
 
+use crate::ui::counted;
 pub use reload::Reloader;
 
 /// How often files of certificates and credentials are looked at.
@@ -261,7 +262,7 @@ fn spoken(which: String, one: &Certificate, now: Timestamp) -> Option<(String, b
     }
     let days = one.not_after().since(now).as_secs() / 86_400;
     (now.plus(SOON) > one.not_after())
-        .then(|| (which, false, format!("ends on {end}, in {days} days")))
+        .then(|| (which, false, format!("ends on {end}, in {}", counted(days, "day"))))
 }
 
 fn warn_of_dates(material: &Material, now: Timestamp) {

@@ -117,6 +117,11 @@ impl Ui {
     }
 }
 
+/// A number with its noun.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Something for whoever sits at the machine, on standard error.
 pub(crate) fn notice(text: &str) {
     let mut err = io::stderr().lock();

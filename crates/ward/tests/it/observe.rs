@@ -549,10 +549,10 @@ async fn from_observing_to_enforcing_by_report_and_reload() {
     let text = report(&[]);
     for word in [
         "mode is observe",
-        "anonymous  1 requests, 1 would be refused",
+        "anonymous  1 request, 1 would be refused",
         "G01",
         "1 × GET Patient ?identifier&name",
-        "https://partner.example/app  1 requests, none would be refused",
+        "https://partner.example/app  1 request, none would be refused",
         "\"https://partner.example/app\" = \"enforce\"",
         "have them register",
     ] {
