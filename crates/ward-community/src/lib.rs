@@ -21,6 +21,7 @@ mod publish;
 mod register;
 mod renewal;
 mod responder;
+mod revocation;
 mod serve;
 #[cfg(test)]
 mod tests;

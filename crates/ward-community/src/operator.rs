@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rcgen::{Issuer, PublicKeyData};
 use tokio::sync::Mutex;
-use ward_core::crypto::{hex, sha256, unhex};
+use ward_core::crypto::{hex, sha256};
 use ward_core::{Clock, CommunityUri, EventSink, Rng, Secret, TenantId, Thumbprint};
 use ward_trust::{Certificate, Community, SigningIdentity, SigningRequest};
 
@@ -23,10 +23,10 @@ use crate::publish::{
     list_path, renew_list, write_register,
 };
 use crate::register::{
-    LastList, MAX_BYTES, MAX_MEMBERS, MAX_UNLOGGED, Member, Reason, Register, Revocation, VERSION,
-    default_root_list_days,
+    LastList, MAX_BYTES, MAX_MEMBERS, Member, Register, VERSION, default_root_list_days,
 };
 use crate::renewal::Act;
+use crate::revocation::root_is_due;
 use crate::{Authority, CommunityError, KeySpec, files};
 
 /// What a new community is to be like.
@@ -406,85 +406,6 @@ impl Operator {
         Ok((vec![der, published.issuing.der().to_vec()], thumbprint))
     }
 
-    /// Revokes a certificate for good and publishes the next list at once.
-    pub async fn revoke(
-        &self,
-        thumbprint: &Thumbprint,
-        reason: Reason,
-    ) -> Result<(), CommunityError> {
-        let wanted = thumbprint.to_string();
-        let mut register = self.register.lock().await;
-        let at = self.deps.clock.now();
-        let member = register
-            .members
-            .iter_mut()
-            .find(|member| member.thumbprint == wanted)
-            .ok_or(CommunityError::Unknown)?;
-        let serial = unhex::<16>(&member.serial).unwrap_or_default();
-        if self.published().issuing_list.list.is_revoked(&serial) {
-            return Err(CommunityError::Revoked);
-        }
-        // Set, but not on the list: an earlier attempt failed half-way and is taken up here.
-        if member.revoked.is_none() {
-            member.revoked = Some(Revocation { at, reason });
-            let event = event(&register, &self.deps, "revoked")
-                .with("thumbprint", wanted)
-                .with("reason", reason.as_str());
-            register.unlogged.push(event);
-        }
-        // From here on nothing takes the revocation back: if a step fails, trying again, or the next
-        // act, writes, publishes and records it.
-        self.publish_list(&mut register, Authority::Issuing).await?;
-        self.log(&mut register).await
-    }
-
-    /// Signs lists anew that are past half of their life.
-    pub async fn publish(&self) -> Result<(), CommunityError> {
-        let due = |operator: &Self, authority| {
-            operator.deps.clock.now() >= operator.published().list(authority).half()
-        };
-        for authority in [Authority::Root, Authority::Issuing] {
-            if !due(self, authority) {
-                continue;
-            }
-            let mut register = self.register.lock().await;
-            // Someone else may have done it while this waited.
-            if due(self, authority) {
-                match self.publish_list(&mut register, authority).await {
-                    Ok(()) => self.log(&mut register).await?,
-                    Err(CommunityError::RootAway) => root_is_due(),
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Signs this authority's next list now.
-    pub async fn publish_now(&self, authority: Authority) -> Result<(), CommunityError> {
-        let mut register = self.register.lock().await;
-        self.publish_list(&mut register, authority).await?;
-        self.log(&mut register).await
-    }
-
-    pub(crate) async fn publish_list(
-        &self,
-        register: &mut Register,
-        authority: Authority,
-    ) -> Result<(), CommunityError> {
-        if register.unlogged.len() >= MAX_UNLOGGED {
-            self.log(register).await?;
-        }
-        let info = renew_list(&self.dir, &self.deps, register, authority)?;
-        let mut published = Published::clone(&self.published());
-        match authority {
-            Authority::Root => published.root_list = info,
-            Authority::Issuing => published.issuing_list = info,
-        }
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
-        Ok(())
-    }
-
     /// Records what waits, in order, then forgets it durably.
     pub(crate) async fn log(&self, register: &mut Register) -> Result<(), CommunityError> {
         if register.unlogged.is_empty() {
@@ -506,11 +427,4 @@ pub(crate) fn issuing_params(name: &str, base_url: &str) -> rcgen::CertificatePa
     params.use_authority_key_identifier_extension = true;
     set_issuer_urls(&mut params, base_url, Authority::Root, false);
     params
-}
-
-/// The list at hand is good for a while yet; who reads it checks its date.
-fn root_is_due() {
-    tracing::error!(
-        "the root's list is past half of its life, and the root's key is away: bring it, and publish the lists"
-    );
 }

@@ -101,7 +101,9 @@ impl Question {
 
 impl std::fmt::Debug for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Question").field("certificates", &self.certificates.len()).finish()
+        f.debug_struct("Question")
+            .field("certificates", &self.certificates.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -137,14 +137,17 @@ pub(super) async fn rekey(ui: Ui, options: &Rekey, system: &System) -> Result<()
 
 pub(super) async fn revoke(ui: Ui, options: &Revoke, system: &System) -> Result<()> {
     let home = Home::new(&options.place, None, system);
-    let (number, thumbprint) = home
+    let (count, number, thumbprint) = home
         .act(async |operator| {
             let thumbprint = which(operator, &options.which).await?;
-            operator.revoke(&thumbprint, options.reason).await?;
-            Ok((operator.list(ward_community::Authority::Issuing).number, thumbprint))
+            let count = operator.revoke(&thumbprint, options.reason).await?;
+            Ok((count, operator.list(ward_community::Authority::Issuing).number, thumbprint))
         })
         .await?;
     ui.line(&format!("revoked {thumbprint}: {}", options.reason.as_str()));
+    if count > 1 {
+        ui.line(&format!("and every other certificate for the same key: {count} in all"));
+    }
     ui.line(&format!("list number {number} names it, and OCSP tells it from now on"));
     Ok(())
 }
