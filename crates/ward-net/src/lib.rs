@@ -7,6 +7,7 @@
 
 mod aia;
 mod built;
+pub mod bundle;
 pub mod client;
 pub mod head;
 mod heads;

@@ -155,6 +155,29 @@ pub struct Turned<'a> {
 }
 
 impl Knobs {
+    /// The communities in force.
+    pub fn communities(&self) -> Vec<ward_trust::Community> {
+        self.issuer.communities()
+    }
+
+    /// Records that a community's trust bundle was refused, and why in a word.
+    pub async fn bundle_refused(
+        &self,
+        community: &ward_core::CommunityUri,
+        why: &'static str,
+    ) -> Result<(), HouseError> {
+        let (clock, rng) = (&*self.system.clock, &*self.system.rng);
+        let correlation = CorrelationId::new(clock, rng);
+        let tenant = self.tenant.clone();
+        let mut event =
+            Event::new(EventKind::Community, "bundle-refused", tenant, clock.now(), correlation)
+                .with("why", why);
+        event.outcome = ward_core::Outcome::Refused;
+        event.actor.community = Some(community.clone());
+        self.sink.record(vec![event]).await?;
+        Ok(())
+    }
+
     /// [`Knobs::turn_all`], with the enforcement in force.
     pub async fn turn(
         &self,
@@ -477,6 +500,7 @@ impl House {
             log: log.clone(),
             probe: repositories.probe.clone(),
             lists: listed,
+            bundles: Arc::default(),
             http: probes,
             upstream: config.upstream,
             enforcement,

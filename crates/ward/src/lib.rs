@@ -5,6 +5,7 @@
 
 mod admin_command;
 pub mod backup;
+pub mod bundle_pull;
 mod check;
 mod cli;
 mod cli_admin;

@@ -16,18 +16,20 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use ward_core::Timestamp;
+use ward_net::HttpClient;
 use ward_net::tls::TlsReload;
 use ward_store::vault::FileVault;
 use ward_trust::Certificate;
 
+use crate::bundle_pull::Puller;
 use crate::cli_serve::Serve;
 use crate::config::material::{Material, gather, unlock};
 use crate::config::{Config, ConfigError, Diagnostics, Mode};
 use crate::house::{House, HouseConfig, HouseError, Outward, System, system};
 use crate::paths::Paths;
+use crate::ui::counted;
 use crate::{ops, private, ui};
 
-use crate::ui::counted;
 pub use reload::Reloader;
 
 /// How often files of certificates and credentials are looked at.
@@ -138,6 +140,9 @@ pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error:
     })?;
     warn_of_dates(&material, system.clock.now());
     let tls = TlsReload::new(material.tls.clone());
+    let outward = ward_net::tls::client_config(material.list_roots.iter().map(Vec::as_slice))
+        .map_err(HouseError::Tls)?;
+    let bundles = HttpClient::new(material.list_egress.clone(), outward, system.limits.clone());
     let communities = material.communities.len();
     let house = House::open(
         &Paths::new(&config.data),
@@ -161,8 +166,10 @@ pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error:
     warn_of_mode(&config);
     let desk = open_desk(&config, &house, options.recover_operators).await?;
     let drain = config.limits.upstream_timeout + Duration::from_secs(5);
-    let reloader = Arc::new(Reloader::new(&options.config, config, house.knobs.clone(), system));
+    let reloader =
+        Arc::new(Reloader::new(&options.config, config, house.knobs.clone(), system.clone()));
     house.machine.reload_with(reloader.clone());
+    let pulling = tokio::spawn(Puller::new(reloader.clone(), &house, bundles, system).run());
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut daily = tokio::time::interval(DAILY);
@@ -180,6 +187,7 @@ pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error:
             _ = interrupt.recv() => break "SIGINT",
         }
     };
+    pulling.abort();
     tracing::info!(signal, "draining: no new connections, running requests end");
     desk.drain();
     house.close_within(drain).await;

@@ -75,6 +75,9 @@ const fn mend(error: PathError) -> &'static str {
         | PathError::RevocationSigner => {
             "the lists above say which; check the way there and this machine's clock, then ask the community's operator"
         }
+        PathError::BundleExpired => {
+            "see why no newer trust bundle comes from `bundle`, and check this machine's clock"
+        }
         _ => "ask the community's operator for a certificate that follows the profile",
     }
 }

@@ -20,11 +20,14 @@ use ward_issuer::ServedCommunity;
 use ward_net::client::Egress;
 use ward_net::tls::{TlsVersions, server_config};
 use ward_store::vault::Unlock;
-use ward_trust::{Certificate, Community, CommunityFault, KeyKind, Profile, SigningIdentity};
+use ward_trust::{
+    Certificate, Community, CommunityFault, KeyKind, Profile, SignedBundle, SigningIdentity,
+};
 use ward_watch::{Ceiling, Ceilings};
 
 use super::meaning::{authority, is_open_to_all};
 use super::{Config, Problem};
+use crate::bundle_pull::Kept;
 
 /// Largest file that is read, bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -116,6 +119,14 @@ pub fn unlock(config: &Config) -> Result<Unlock, Problem> {
 
 /// Reads all that the configuration names, or says all that is wrong with it, its meaning included.
 pub fn gather(config: &Config) -> Result<Material, Vec<Problem>> {
+    gather_with(config, None)
+}
+
+/// [`gather`], as it would be with this trust bundle in the place of the one at hand.
+pub fn gather_with(
+    config: &Config,
+    bundle: Option<&SignedBundle>,
+) -> Result<Material, Vec<Problem>> {
     let mut problems = config.problems();
     let mut keep = |result: Result<(), Vec<Problem>>| {
         if let Err(found) = result {
@@ -128,7 +139,7 @@ pub fn gather(config: &Config) -> Result<Material, Vec<Problem>> {
     let reach = keep_value(way(config, &system), &mut keep);
     let mut communities = Vec::new();
     for at in 0..config.community.len() {
-        match community(config, at) {
+        match community(config, at, bundle) {
             Ok(Some(one)) => communities.push(one),
             Ok(None) => {}
             Err(found) => keep(Err(found)),
@@ -257,6 +268,11 @@ fn certificates(config: &Config, key: &str, path: &Path) -> Result<Vec<Certifica
         .collect()
 }
 
+/// The anchors that a configuration names for a community.
+pub fn anchors(config: &Config, path: &Path) -> Result<Vec<Certificate>, Problem> {
+    certificates(config, "community.anchors", path)
+}
+
 /// A private key in PKCS#8.
 fn private_key(config: &Config, key: &str, path: &Path) -> Result<Secret<Vec<u8>>, Problem> {
     let bytes = private(config, key, path)?;
@@ -301,7 +317,11 @@ fn both<A, B>(one: Result<A, Problem>, two: Result<B, Problem>) -> Result<(A, B)
 }
 
 /// `Ok(None)`: a problem that [`Config::problems`] names already.
-fn community(config: &Config, at: usize) -> Result<Option<ServedCommunity>, Vec<Problem>> {
+fn community(
+    config: &Config,
+    at: usize,
+    bundle: Option<&SignedBundle>,
+) -> Result<Option<ServedCommunity>, Vec<Problem>> {
     let Some(one) = config.community.get(at) else { return Ok(None) };
     let key = |name: &str| format!("community[{at}].{name}");
     let anchors = certificates(config, &key("anchors"), &one.anchors);
@@ -372,6 +392,9 @@ fn community(config: &Config, at: usize) -> Result<Option<ServedCommunity>, Vec<
     community.policies.clone_from(&one.policies);
     community.uri_prefixes.clone_from(&one.uri_prefixes);
     community.require_revocation = one.require_revocation;
+    if one.bundle.is_some() {
+        community = followed(config, &key("bundle"), community, bundle)?;
+    }
     if let Err(fault) = community.check() {
         let (name, way) = match &fault {
             CommunityFault::Prefix(_) => ("uri_prefixes", "write the prefix to its end"),
@@ -382,6 +405,27 @@ fn community(config: &Config, at: usize) -> Result<Option<ServedCommunity>, Vec<
     let mut served = ServedCommunity::new(community, Arc::new(identity));
     served.revocation_grace = one.revocation_grace.0;
     Ok(Some(served))
+}
+
+/// The community under this bundle if it is its own, else under the one that was taken last, if there is one.
+fn followed(
+    config: &Config,
+    key: &str,
+    community: Community,
+    bundle: Option<&SignedBundle>,
+) -> Result<Community, Vec<Problem>> {
+    if let Some(bundle) = bundle.filter(|one| one.bundle().community == community.uri) {
+        return Ok(bundle.apply(&community));
+    }
+    match Kept::read(&config.data, &community.uri, &config.limits) {
+        Ok(Some(kept)) => Ok(kept.apply(&community)),
+        Ok(None) => Ok(community),
+        Err(error) => Err(vec![config.problem(
+            key,
+            format!("is followed, but what was taken last cannot be read: {error}"),
+            "do what this says",
+        )]),
+    }
 }
 
 fn system_roots() -> Vec<Vec<u8>> {

@@ -248,6 +248,15 @@ fn communities(config: &Config, found: &mut Vec<Problem>) {
         if one.key == config.listen.key || one.certificate == config.listen.certificate {
             found.push(config.problem(&key("certificate"), "is the TLS certificate", "the community's certificate and the TLS certificate are different things (TLS-02): name the one that the community issued"));
         }
+        if let Some(crate::bundle_pull::Source::Url(url)) = one.bundle_source()
+            && authority(&url).is_none()
+        {
+            found.push(config.problem(
+                &key("bundle"),
+                "is no URL",
+                "write it as the community does, as \"https://community.example/bundle.jwt\"",
+            ));
+        }
         for target in &one.allow_private {
             if !is_host_and_port(target) {
                 found.push(config.problem(

@@ -208,6 +208,14 @@ pub struct Community {
     pub require_revocation: bool,
     #[serde(default)]
     pub allow_private: Vec<String>,
+    pub bundle: Option<String>,
+}
+
+impl Community {
+    /// Where its trust bundle comes from.
+    pub fn bundle_source(&self) -> Option<crate::bundle_pull::Source> {
+        self.bundle.as_deref().map(crate::bundle_pull::Source::of)
+    }
 }
 
 /// `[scopes]`
@@ -485,13 +493,17 @@ impl Config {
                 .into_iter()
                 .flatten()
                 .for_each(anchor);
+            if let Some(crate::bundle_pull::Source::File(path)) = community.bundle_source() {
+                community.bundle = Some(dir.join(path).to_string_lossy().into_owned());
+            }
         }
     }
 }
 
 /// Reads a span of time from the command line.
 pub(crate) fn parse_since(text: &str) -> Result<std::time::Duration, String> {
-    values::parse_span(text).ok_or_else(|| "write a number and its unit, as 30m, 24h or 7d".to_owned())
+    values::parse_span(text)
+        .ok_or_else(|| "write a number and its unit, as 30m, 24h or 7d".to_owned())
 }
 
 fn one_line(text: &str) -> String {

@@ -249,7 +249,13 @@ static COMMUNITY: Section = Section {
             "allow_private",
             Kind::List(&Kind::Text),
             Default("[]"),
-            "host:port of servers of its revocation lists, OCSP answers and issuers that have private addresses.",
+            "host:port of servers of its revocation lists, OCSP answers, issuers and trust bundle that have private addresses.",
+        ),
+        field(
+            "bundle",
+            Kind::Text,
+            Optional,
+            "Where its operator publishes the signed trust bundle, as \"https://community.example/bundle.jwt\", or a file. Ward follows it: its anchors take the place of `anchors`, which only says whom to believe at first, and what it narrows is narrowed.",
         ),
     ],
 };

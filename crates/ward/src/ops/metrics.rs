@@ -98,6 +98,14 @@ catalogue! {
     LIST_AGE = Gauge "ward_list_oldest_seconds" [] "Age of the oldest revocation list at hand";
     LIST_LEFT = Gauge "ward_list_expiry_seconds" []
         "Time until the first revocation list goes stale; negative once one is";
+    BUNDLES = Gauge "ward_bundles" ["state"]
+        "Trust bundles: fresh, ended, or missing (none was ever taken)";
+    BUNDLE_LEFT = Gauge "ward_bundle_expiry_seconds" []
+        "Time until the first trust bundle ends; negative once one has";
+    BUNDLE_HEARD = Gauge "ward_bundle_heard_seconds" []
+        "Longest time since a community's good trust bundle was last seen at its place";
+    BUNDLE_FAILING = Gauge "ward_bundle_failing" ["why"]
+        "Communities whose last trust bundle was not had or refused, by why (roll-back: look at once)";
     READY = Gauge "ward_ready" ["component"] "1 where the part works, else 0; as /readyz";
     MODE = Gauge "ward_mode" ["mode"]
         "1 at the mode in force, `observe` (nothing is blocked) or `enforce`, and 0 at the other";
@@ -220,6 +228,7 @@ impl Metrics {
         registry.register_collector(Box::new(Looked {
             log: deps.log.clone(),
             lists: deps.lists.clone(),
+            bundles: deps.bundles.clone(),
             server: deps.server.clone(),
             clock: deps.system.clock.clone(),
             started: deps.system.clock.now(),
@@ -324,6 +333,7 @@ impl Metrics {
 struct Looked {
     log: Arc<Log>,
     lists: Arc<RevocationLists>,
+    bundles: Arc<crate::bundle_pull::Bundles>,
     server: Arc<ServerStats>,
     clock: Arc<dyn Clock>,
     started: Timestamp,
@@ -410,10 +420,42 @@ impl Collector for Looked {
         if let Some(first) = held().map(|(_, next)| next).min() {
             gauge(to, LIST_LEFT, seconds(now, first))?;
         }
+        self.bundles(to, now)?;
         if let Some(bytes) = resident() {
             gauge(to, MEMORY, number(bytes))?;
         }
         gauge(to, STARTED, seconds(Timestamp::from_seconds(0), self.started))
+    }
+}
+
+impl Looked {
+    fn bundles(&self, to: &mut DescriptorEncoder<'_>, now: Timestamp) -> fmt::Result {
+        let bundles = self.bundles.standing();
+        let ended = bundles.iter().filter(|one| one.expires.is_some_and(|end| now > end)).count();
+        let missing = bundles.iter().filter(|one| one.expires.is_none()).count();
+        let fresh = bundles.len().saturating_sub(ended + missing);
+        let mut states =
+            to.encode_descriptor(BUNDLES.name, BUNDLES.help, None, MetricType::Gauge)?;
+        for (state, count) in [("fresh", fresh), ("ended", ended), ("missing", missing)] {
+            let labels = [("state", state)];
+            states.encode_family(&labels)?.encode_gauge(&number(count as u64))?;
+        }
+        if let Some(first) = bundles.iter().filter_map(|one| one.expires).min() {
+            gauge(to, BUNDLE_LEFT, seconds(now, first))?;
+        }
+        if let Some(oldest) = bundles.iter().filter_map(|one| one.heard).min() {
+            gauge(to, BUNDLE_HEARD, seconds(oldest, now))?;
+        }
+        let mut why = std::collections::BTreeMap::new();
+        for word in bundles.iter().filter_map(|one| one.failure) {
+            *why.entry(word).or_insert(0_u64) += 1;
+        }
+        let (name, help) = (BUNDLE_FAILING.name, BUNDLE_FAILING.help);
+        let mut failing = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (word, count) in why {
+            failing.encode_family(&[("why", word)])?.encode_gauge(&number(count))?;
+        }
+        Ok(())
     }
 }
 

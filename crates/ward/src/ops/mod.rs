@@ -33,6 +33,7 @@ pub use metrics::{CATALOGUE, Kind, Metric, catalogue};
 pub use ready::{Component, Report};
 pub use site::Machine;
 
+use crate::bundle_pull::Bundles;
 use crate::house::System;
 use metrics::Metrics;
 use ready::Readiness;
@@ -48,6 +49,8 @@ pub struct OpsDeps {
     pub probe: Arc<dyn Probe>,
     /// Revocation lists.
     pub lists: Arc<RevocationLists>,
+    /// Trust bundles of communities.
+    pub bundles: Arc<Bundles>,
     /// The client that may call the upstream.
     pub http: HttpClient,
     /// FHIR base of the upstream.

@@ -18,6 +18,7 @@ use ward_net::lists::RevocationLists;
 use ward_store::Probe;
 
 use super::OpsDeps;
+use crate::bundle_pull::{Bundles, Standing};
 
 /// One part of Ward.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,7 +50,7 @@ pub struct Report {
     pub ready: bool,
     /// `observe` while anything may pass that a rule refuses, else `enforce`.
     pub mode: &'static str,
-    /// Its parts: `log`, `store`, `upstream`, `lists`, and `serving` (no once it is told to stop).
+    /// Its parts: `log`, `store`, `upstream`, `lists`, `bundles`, and `serving` (no once it is told to stop).
     pub components: BTreeMap<&'static str, Component>,
 }
 
@@ -61,7 +62,8 @@ impl Report {
 }
 
 /// The names of the parts.
-pub(super) const COMPONENTS: [&str; 5] = ["log", "store", "upstream", "lists", "serving"];
+pub(super) const COMPONENTS: [&str; 6] =
+    ["log", "store", "upstream", "lists", "bundles", "serving"];
 
 /// A dead disk can hang; the answer must not.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -70,6 +72,7 @@ pub(super) struct Readiness {
     log: Arc<Log>,
     probe: Arc<dyn Probe>,
     lists: Arc<RevocationLists>,
+    bundles: Arc<Bundles>,
     http: HttpClient,
     upstream: String,
     enforcement: ward_gateway::EnforcementDial,
@@ -86,6 +89,7 @@ impl Readiness {
             log: deps.log.clone(),
             probe: deps.probe.clone(),
             lists: deps.lists.clone(),
+            bundles: deps.bundles.clone(),
             http: deps.http.clone(),
             upstream: deps.upstream.clone(),
             enforcement: deps.enforcement.clone(),
@@ -98,7 +102,8 @@ impl Readiness {
 
     pub(super) async fn report(&self) -> Report {
         let (store, upstream) = self.probed().await;
-        let parts = [self.log(), store, upstream, self.lists(), self.serving()];
+        let lists = self.lists();
+        let parts = [self.log(), store, upstream, lists, self.bundles(), self.serving()];
         let components: BTreeMap<_, _> = COMPONENTS.into_iter().zip(parts).collect();
         let mode = if self.enforcement.now().is_observing() { "observe" } else { "enforce" };
         Report { ready: components.values().all(|part| part.ok), mode, components }
@@ -128,6 +133,20 @@ impl Readiness {
             ),
             "see whether this machine reaches the community's servers of lists and OCSP, then run: ward admin lists refresh",
         )
+    }
+
+    fn bundles(&self) -> Component {
+        // A refused one is no sign here: whoever serves a lie must not take Ward out of service.
+        let now = self.clock.now();
+        let standing = self.bundles.standing();
+        let over = |one: &&Standing| one.expires.is_some_and(|end| now > end);
+        match standing.iter().filter(over).count() {
+            0 => Component::good(),
+            ended => Component::bad(
+                format!("{ended} of {} trust bundles have ended", standing.len()),
+                "nobody can register in that community, and clients go on only for its revocation_grace: see what the diagnostics say of the bundle, then ask the community's operator",
+            ),
+        }
     }
 
     fn serving(&self) -> Component {

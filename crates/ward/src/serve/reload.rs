@@ -1,6 +1,8 @@
 //! Changes a running Ward to what its files say: the configuration when it is told to, all or nothing; renewed
 //! certificates and credentials by themselves. What is of no use is named, and the old goes on.
 
+mod bundle;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

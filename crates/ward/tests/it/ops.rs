@@ -48,7 +48,7 @@ async fn ready(to: SocketAddr) -> (u16, BTreeSet<String>) {
     let answer = ask(to, "GET", "/readyz", "", "").await;
     let report = answer.json();
     let parts = report["components"].as_object().unwrap();
-    assert_eq!(parts.len(), 5, "{report}");
+    assert_eq!(parts.len(), 6, "{report}");
     let bad: BTreeSet<String> = parts
         .iter()
         .filter(|(_, part)| part["ok"] != Value::Bool(true))

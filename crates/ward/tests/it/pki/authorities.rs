@@ -133,6 +133,26 @@ impl Pki {
         member(chain, &pair, serial)
     }
 
+    /// A certificate of any authority for a key of somebody else's; the chain, `above` included.
+    pub fn certify_by(
+        &mut self,
+        by: By<'_>,
+        leaf: &Leaf,
+        pair: &KeyPair,
+        above: &[&[u8]],
+    ) -> Vec<Vec<u8>> {
+        let serial = self.serial();
+        let (mut params, _) = self.leaf_params(leaf, serial);
+        params.crl_distribution_points =
+            vec![CrlDistributionPoint { uris: vec![self.list_of(by)] }];
+        let mut chain = vec![self.sign(&params, pair, by)];
+        if matches!(by, By::Issuing) {
+            chain.push(self.issuing.der.clone());
+        }
+        chain.extend(above.iter().map(|der| der.to_vec()));
+        chain
+    }
+
     /// Publishes the list of an authority, changed by the row.
     pub fn put_list(
         &self,

@@ -1,0 +1,323 @@
+//! Trust bundles over sockets (PKI-16, issue 4 Build 4): a member follows its community through a change of root while a partner keeps
+//! reading; what a lying or broken host serves is refused and told; when the last bundle ends, the door closes as stated.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use serde_json::{Value, json};
+use ward_audit::Reader;
+use ward_core::{Clock as _, CommunityUri, EventKind, SystemClock};
+use ward_trust::{Bundle, Certificate};
+
+use crate::pki::authorities::{By, depth};
+use crate::pki::{COMMUNITY, Leaf, Member, Pki};
+use crate::place::{Place, Serving, pem, replaced, said, sandbox, ward};
+
+const PLACE: &str = "/bundle.jwt";
+
+fn certificate(der: &[u8]) -> Certificate {
+    Certificate::from_der(der).unwrap()
+}
+
+/// A bundle that begins now and is good for an hour.
+fn bundle(sequence: u64, anchors: &[&[u8]], intermediates: &[&[u8]]) -> Bundle {
+    let now = SystemClock.now();
+    Bundle {
+        community: CommunityUri::parse(COMMUNITY).unwrap(),
+        sequence,
+        issued: now,
+        not_before: now.minus(Duration::from_secs(5)),
+        expires: now.plus(Duration::from_hours(1)),
+        anchors: anchors.iter().map(|der| certificate(der)).collect(),
+        intermediates: intermediates.iter().map(|der| certificate(der)).collect(),
+        revocation: vec![],
+        purposes: vec!["TREAT".to_owned()],
+        organization_schemes: vec!["https:".to_owned()],
+        certifications: vec![],
+    }
+}
+
+fn publish(pki: &Pki, bundle: &Bundle, speaker: &Member) {
+    pki.put_file(PLACE, bundle.sign(&speaker.identity).unwrap().into_bytes());
+}
+
+/// A deployment that follows the bundle of its community.
+fn following(pki: &mut Pki, upstream: &str) -> Place {
+    let place = Place::init(upstream);
+    place.join(pki);
+    let url = pki.url(PLACE);
+    place.edit(|text| {
+        let anchors = "anchors = \"community/anchors.pem\"";
+        let text = replaced(&text, anchors, &format!("{anchors}\nbundle = \"{url}\""));
+        let often = "tokens_per_client_per_minute = 100000";
+        let text = replaced(&text, "#tokens_per_client_per_minute = 60", often);
+        replaced(&text, "#bundle_interval = \"15m\"", "bundle_interval = \"200ms\"")
+    });
+    place
+}
+
+/// A partner with a key of its own, as `ward client` knows it.
+struct Partner {
+    pair: KeyPair,
+    uri: String,
+    certificate: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Partner {
+    fn new(place: &Place, name: &str) -> Self {
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let file = |suffix: &str| place.path(&format!("{name}.{suffix}"));
+        let key = file("key");
+        fs::write(&key, pair.serialize_pem()).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let arguments = vec![
+            "--base".into(),
+            place.base.clone(),
+            "--community-uri".into(),
+            COMMUNITY.into(),
+            "--anchor".into(),
+            text(place.path("w/community/anchors.pem")),
+            "--tls-ca".into(),
+            text(place.path("w/tls/certificate.pem")),
+            "--allow-private".into(),
+            "--certificate".into(),
+            text(file("pem")),
+            "--key".into(),
+            text(key),
+            "--state".into(),
+            text(file("json")),
+            "--json".into(),
+        ];
+        let uri = format!("https://{name}.example/app");
+        Self { pair, uri, certificate: file("pem"), arguments }
+    }
+
+    /// Takes the certificate that this authority issues.
+    fn certify(&self, pki: &mut Pki, by: By<'_>, above: &[&[u8]]) {
+        let chain = pki.certify_by(by, &Leaf::client(&self.uri), &self.pair, above);
+        let next = self.certificate.with_extension("next");
+        fs::write(&next, pem(&chain)).unwrap();
+        fs::rename(next, &self.certificate).unwrap();
+    }
+
+    fn run(&self, command: &[&str], more: &[&str]) -> (bool, String) {
+        let common = self.arguments.iter().map(String::as_str);
+        let all: Vec<&str> =
+            command.iter().copied().chain(common).chain(more.iter().copied()).collect();
+        let output = ward(&all);
+        (output.status.success(), said(&output))
+    }
+
+    fn register(&self) -> (bool, String) {
+        let scope = "system/Patient.rs system/Practitioner.rs";
+        let contact = "mailto:ops@partner.example";
+        self.run(&["client", "register"], &["--scope", scope, "--contact", contact])
+    }
+
+    fn read(&self) -> (bool, String) {
+        let (done, text) = self.run(
+            &["client", "get", "Practitioner?_count=1"],
+            &["--organization", "https://partner.example/org"],
+        );
+        (done && text.contains("\"status\":200") | text.contains("\"status\": 200"), text)
+    }
+}
+
+fn kept(place: &Place) -> Value {
+    let dir = fs::read_dir(place.path("w/data/bundles")).unwrap();
+    let file = dir.map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some());
+    serde_json::from_slice(&fs::read(file.unwrap()).unwrap()).unwrap()
+}
+
+/// How many such events the log holds.
+fn events(place: &Place, kind: EventKind, action: &str) -> usize {
+    let reader = Reader::open_dir(&place.path("w/data/log"), None).unwrap();
+    let leaves = (0..reader.size()).map(|index| reader.leaf(index).unwrap());
+    leaves.filter(|leaf| leaf.kind == kind && leaf.action == action).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_follows_its_community_to_a_new_root_while_a_partner_keeps_reading() {
+    let upstream = sandbox().await;
+    let mut pki = Pki::start().await;
+    let place = following(&mut pki, &upstream.base_url);
+    let root = pki.root_der();
+    let speaker = pki.client(COMMUNITY);
+    publish(&pki, &bundle(1, &[&root], &[]), &speaker);
+    let mut serving = Serving::start(&place).await;
+    serving.until("sequence=1 ").await;
+
+    let partner = Arc::new(Partner::new(&place, "partner"));
+    partner.certify(&mut pki, By::Issuing, &[]);
+    let (done, text) = partner.register();
+    assert!(done, "{text}");
+    let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let reading = {
+        let (partner, stop, reads) = (partner.clone(), stop.clone(), reads.clone());
+        tokio::task::spawn_blocking(move || {
+            while !stop.load(Ordering::SeqCst) {
+                let (done, text) = partner.read();
+                assert!(done, "after {} reads: {text}", reads.load(Ordering::SeqCst));
+                reads.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    };
+    let some_reads = async || {
+        let from = reads.load(Ordering::SeqCst);
+        for _ in 0..3000 {
+            if reads.load(Ordering::SeqCst) >= from + 2 || reading.is_finished() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("no reads");
+    };
+    some_reads().await;
+
+    // A new root that nobody vouches for is refused; with the old root's word both are live.
+    let next = pki.another_root("Next Root", |params| depth(params, 1));
+    let issuing = pki.authority(By::Other(&next), "Next Issuing", |_| {});
+    let newcomer = Partner::new(&place, "newcomer");
+    newcomer.certify(&mut pki, By::Other(&issuing), &[&issuing.der]);
+    publish(&pki, &bundle(2, &[&root, &next.der], &[]), &speaker);
+    serving.until("for which no anchor in force vouches").await;
+    assert!(!newcomer.register().0, "the new root is not in force");
+    let cross = pki.certified_again(&next, "Next Root", By::Root);
+    let second = bundle(2, &[&root, &next.der], &[&cross, &issuing.der]);
+    let second = second.sign(&speaker.identity).unwrap().into_bytes();
+    pki.put_file(PLACE, second.clone());
+    serving.until("sequence=2 ").await;
+    let (done, text) = newcomer.register();
+    assert!(done, "{text}");
+    some_reads().await;
+
+    // The partner renews below the new root, and the old one goes; the bundle that says so is signed below the new one.
+    partner.certify(&mut pki, By::Other(&issuing), &[&issuing.der]);
+    some_reads().await;
+    let speaker_next = pki.client_by(By::Other(&issuing), COMMUNITY, &[&issuing.der], |_| {});
+    publish(&pki, &bundle(3, &[&next.der], &[&issuing.der]), &speaker_next);
+    serving.until("sequence=3 ").await;
+    some_reads().await;
+    let late = Partner::new(&place, "late");
+    late.certify(&mut pki, By::Issuing, &[]);
+    assert!(!late.register().0, "the old root is out");
+
+    // A host that serves the older bundle again is refused, told, and after a restart too.
+    pki.put_file(PLACE, second);
+    serving.until("ROLL-BACK").await;
+    some_reads().await;
+    stop.store(true, Ordering::SeqCst);
+    reading.await.unwrap();
+    assert!(newcomer.read().0);
+    assert!(!late.register().0, "still out");
+    serving.signal("-TERM");
+    serving.until("Ward is down").await;
+    drop(serving);
+    let kept = kept(&place);
+    assert!(kept["previous"].is_string() && kept["current"] != kept["previous"], "{kept}");
+    let mut serving = Serving::start(&place).await;
+    serving.until("ROLL-BACK").await;
+    assert!(newcomer.read().0);
+    assert!(!late.register().0, "still out after a restart");
+    serving.signal("-TERM");
+    serving.until("Ward is down").await;
+
+    assert_eq!(events(&place, EventKind::Operator, "bundle-taken"), 3);
+    // Unvouched, rolled back, and rolled back after the restart: once each, however often it was pulled.
+    assert_eq!(events(&place, EventKind::Community, "bundle-refused"), 3);
+}
+
+async fn readiness(place: &Place) -> Value {
+    let toml = fs::read_to_string(place.toml()).unwrap();
+    let address = toml.split("[admin]").nth(1).unwrap().split('"').nth(1).unwrap().to_owned();
+    let answer = crate::ops::ask(address.parse().unwrap(), "GET", "/readyz", "", "").await;
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+/// What is refused changes nothing and says why; when the bundle ends nobody new gets in, those who are in go on for the grace, and a
+/// newer bundle mends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_bundles_change_nothing_and_an_ended_one_closes_the_door() {
+    let upstream = sandbox().await;
+    let mut pki = Pki::start().await;
+    let place = following(&mut pki, &upstream.base_url);
+    let root = pki.root_der();
+    let speaker = pki.client(COMMUNITY);
+    let partner = Partner::new(&place, "partner");
+    partner.certify(&mut pki, By::Issuing, &[]);
+    let revoked = pki.client(COMMUNITY);
+    pki.revoke(&revoked);
+
+    // Until the first one comes, the configured anchors are in force.
+    let mut serving = Serving::start(&place).await;
+    serving.until("the server answers 404").await;
+    let (done, text) = partner.register();
+    assert!(done, "{text}");
+    publish(&pki, &bundle(5, &[&root], &[]), &speaker);
+    serving.until("sequence=5 ").await;
+
+    let impostor = pki.impostor(&Leaf::client(COMMUNITY));
+    let member = pki.client("https://member.example/app");
+    let signed = |edit: &dyn Fn(&mut Bundle), by: &Member| {
+        let mut one = bundle(6, &[&root], &[]);
+        edit(&mut one);
+        one.sign(&by.identity).unwrap().into_bytes()
+    };
+    let other = CommunityUri::parse("https://other.example/").unwrap();
+    let rows: Vec<(&str, Vec<u8>)> = vec![
+        ("no signed document", b"<html>Welcome to the network</html>".to_vec()),
+        ("larger than", vec![b'a'; 300 * 1024]),
+        ("signer is not trusted", signed(&|_| {}, &impostor)),
+        ("not signed by the community itself", signed(&|_| {}, &member)),
+        ("another community", signed(&|one| one.community = other.clone(), &speaker)),
+        ("same number", signed(&|one| one.sequence = 5, &speaker)),
+        ("no anchors", signed(&|one| one.anchors.clear(), &speaker)),
+        (
+            "demands certifications",
+            signed(
+                &|one| one.certifications.push("https://cert.example/gold".to_owned()),
+                &speaker,
+            ),
+        ),
+        ("a certificate is revoked", signed(&|_| {}, &revoked)),
+    ];
+    for (word, document) in rows {
+        serving.hush();
+        pki.put_file(PLACE, document);
+        serving.until(word).await;
+        assert!(!serving.said().contains("is in force"), "{}", serving.said());
+    }
+    assert!(partner.read().0);
+    assert_eq!(readiness(&place).await["components"]["bundles"]["ok"], json!(true));
+
+    // The last bundle ends; nothing newer comes.
+    let mut short = bundle(6, &[&root], &[]);
+    short.expires = SystemClock.now().plus(Duration::from_secs(4));
+    serving.hush();
+    publish(&pki, &short, &speaker);
+    serving.until("sequence=6 ").await;
+    serving.until("the bundle has ended").await;
+    let report = readiness(&place).await;
+    assert_eq!(report["components"]["bundles"]["ok"], json!(false), "{report}");
+    let late = Partner::new(&place, "late");
+    late.certify(&mut pki, By::Issuing, &[]);
+    let (done, text) = late.register();
+    assert!(!done && text.contains("503"), "{text}");
+    fs::remove_file(place.path("partner.json")).ok();
+    let (done, text) = partner.register();
+    assert!(!done && text.contains("503"), "a registration again is none within the grace: {text}");
+
+    publish(&pki, &bundle(7, &[&root], &[]), &speaker);
+    serving.until("sequence=7 ").await;
+    assert_eq!(readiness(&place).await["components"]["bundles"]["ok"], json!(true));
+    let (done, text) = late.register();
+    assert!(done, "{text}");
+    assert!(late.read().0);
+}
