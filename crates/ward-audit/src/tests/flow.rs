@@ -109,7 +109,9 @@ async fn a_full_disk_shuts_the_door_until_space_is_freed() {
     log.record(vec![house.event("before")]).await.unwrap();
     disk.set_capacity(Some(disk.used() + 300));
     for _ in 0..3 {
-        let refused = log.record(vec![house.event("refused")]).await.unwrap_err();
+        // Larger than the room that may have been written ahead.
+        let large = house.event("refused").with("large", "x".repeat(6_000));
+        let refused = log.record(vec![large]).await.unwrap_err();
         let SinkError::Unwritable(why) = &refused else { panic!("{refused}") };
         assert!(why.contains("the disk is full"), "{why}");
         assert_eq!(log.healthy(), Err(why.clone()));

@@ -101,6 +101,32 @@ fn names(place: &Place, entry: u64) -> bool {
     }
 }
 
+#[test]
+fn zeros_where_entries_stood_are_noticed_in_every_segment() {
+    let segments = &sample().segments;
+    for (first, frames) in segments {
+        let mut begin = SEGMENT_HEAD;
+        for (entry, frame) in (*first..).zip(frames) {
+            let end = begin + frame.len();
+            let whole = sample().files[&segment_path(*first)].len();
+            // Overwritten or moved on by a hole; alone, or with all that follows it in this segment.
+            for (to, hole) in [(end, 0), (whole, 0), (begin, 1), (begin, frame.len())] {
+                let mut files = sample().files.clone();
+                let bytes = files.get_mut(&segment_path(*first)).unwrap();
+                bytes[begin..to].fill(0);
+                bytes.splice(begin..begin, vec![0; hole]);
+                let place = fault(&files).place;
+                assert!(names(&place, entry), "{place} for {entry}, {to} {hole}");
+            }
+            begin = end;
+        }
+        // Behind the last entry they are room, which may have stayed when the next segment was begun.
+        let mut files = sample().files.clone();
+        files.get_mut(&segment_path(*first)).unwrap().extend([0; 1000]);
+        verify(&disk(&files), &sample().key, Some(&sample().kept)).unwrap();
+    }
+}
+
 /// Lays frames out anew in the given segments.
 fn with_frames(segments: &[(u64, Vec<Vec<u8>>)]) -> BTreeMap<String, Vec<u8>> {
     let mut files = sample().files.clone();
