@@ -204,3 +204,54 @@ impl HttpBody for Sending {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_mins(1), future).await.expect(what)
+    }
+
+    /// The longest idle is not who came first: a request makes a connection young again.
+    #[tokio::test]
+    async fn who_asked_last_leaves_last() {
+        let stats = Arc::<ServerStats>::default();
+        let places = Places::new(2, Arc::clone(&stats));
+        let (first, second) = (places.take().await.unwrap(), places.take().await.unwrap());
+        drop(first.seat().begin());
+        let third = tokio::spawn({
+            let places = Arc::clone(&places);
+            async move { places.take().await }
+        });
+        within("the longest idle is asked to leave", second.seat().asked_to_leave()).await;
+        assert!(!first.seat().leaving.load(Ordering::SeqCst));
+        drop(second);
+        assert!(within("its place is taken", third).await.unwrap().is_some());
+        assert_eq!(stats.snapshot().displaced, 1);
+    }
+
+    /// Who was asked and stays does not keep others waiting: the next is asked, and each once.
+    #[tokio::test]
+    async fn who_does_not_leave_is_passed_over() {
+        let stats = Arc::<ServerStats>::default();
+        let places = Places::new(3, Arc::clone(&stats));
+        let (first, second) = (places.take().await.unwrap(), places.take().await.unwrap());
+        let busy = places.take().await.unwrap();
+        let request = busy.seat().begin();
+        let fourth = tokio::spawn({
+            let places = Arc::clone(&places);
+            async move { places.take().await }
+        });
+        within("the first", first.seat().asked_to_leave()).await;
+        within("then the second", second.seat().asked_to_leave()).await;
+        assert_eq!(stats.snapshot().displaced, 2);
+        assert!(!busy.seat().leaving.load(Ordering::SeqCst), "a request is under way");
+        // Nobody is idle who was not asked: whoever falls idle is next.
+        tokio::time::sleep(PATIENCE * 2).await;
+        drop(request);
+        within("who falls idle", busy.seat().asked_to_leave()).await;
+        drop(busy);
+        assert!(within("a place", fourth).await.unwrap().is_some());
+    }
+}
