@@ -73,6 +73,12 @@ async fn a_window_that_is_not_recorded_does_not_leave() {
     assert!(whole.body.is_some_and(|body| !body.is_empty()));
     let events = door.events();
     assert!(events.len() > 3 && events.iter().all(|event| event.outcome == Outcome::Observed));
+    // What would have been held back is told once, with the first of them.
+    for (name, what) in [("shape", "GET Observation"), ("would_withhold", "ROSTER=20")] {
+        let told: Vec<_> = events.iter().map(|event| event.body.detail.get(name)).collect();
+        assert!(told[0].is_some_and(|text| text.starts_with(what)), "{name}: {told:?}");
+        assert!(told[1..].iter().all(Option::is_none), "{name}: {told:?}");
+    }
     door.ledger.room.store(2, Ordering::SeqCst);
     let broken = door.get("/Observation?_count=20").await;
     assert_eq!((broken.status, broken.body), (StatusCode::OK, None), "broken off");
