@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use serde_json::json;
 use ward_audit::Leaf;
 use ward_core::crypto::hex;
+use ward_core::json::Unescaped;
 use ward_core::{
     BoxFuture, ClientId, ClientUri, Clock as _, CommunityUri, CorrelationId, DataKey, EventKind,
     FhirVersion, GrantId, KeyId, KeyPurpose, KeyVault, Limits, ManualClock, OrganizationUri,
@@ -66,6 +67,33 @@ fn ready<F: Future>(future: F) -> Option<F::Output> {
     }
 }
 
+/// A page of 100 records, as servers send them: with a narrative, which has escaped quotes, or without.
+fn page(hospital: &Sandbox, narrative: bool) -> String {
+    let entry = |id: &String| {
+        let mut resource = hospital.resource("Observation", id)?;
+        if narrative {
+            let row =
+                "<tr class=\"row\"><td>Heart rate</td><td>71 beats/minute</td></tr>".repeat(6);
+            let div =
+                format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"><table>{row}</table></div>");
+            resource["text"] = json!({"status": "generated", "div": div});
+        }
+        Some(json!({"fullUrl": "u", "resource": resource, "search": {"mode": "match"}}))
+    };
+    let ids = hospital.ids("Observation");
+    let entries: Vec<_> = ids.iter().take(100).filter_map(entry).collect();
+    json!({"resourceType": "Bundle", "type": "searchset", "entry": entries}).to_string()
+}
+
+/// Finds the records of a page and reads them; with `bases` also whose they are.
+fn walk(page: &str, limits: &Limits, bases: Option<&ReferenceBases>) {
+    let kept = Unescaped::default();
+    let Ok(page) = black_box(Searchset::parse(page.as_bytes(), &kept, limits)) else { return };
+    for (entry, bases) in page.entries.iter().zip(bases.into_iter().cycle()) {
+        drop(black_box(entry.view(bases, limits)));
+    }
+}
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [function, times] = words.as_slice() else { return ExitCode::FAILURE };
@@ -92,14 +120,7 @@ fn go(function: &str, times: &str) -> Result<(), Error> {
     let search = RawRequest { path: "/Observation", query: Some(&query), ..read };
     let parse = |raw| FhirRequest::parse(FhirVersion::R4, raw, &limits);
     let (read_request, search_request) = (parse(&read)?, parse(&search)?);
-    let entries: Vec<_> = hospital
-        .ids("Observation")
-        .iter()
-        .take(100)
-        .filter_map(|id| hospital.resource("Observation", id))
-        .map(|resource| json!({"fullUrl": "u", "resource": resource, "search": {"mode": "match"}}))
-        .collect();
-    let page = json!({"resourceType": "Bundle", "type": "searchset", "entry": entries}).to_string();
+    let (page, told) = (page(&hospital, false), page(&hospital, true));
     let bases = ReferenceBases { public: base.into(), upstream: "http://127.0.0.1:1/fhir".into() };
     let principal = Principal {
         tenant: TenantId::default_tenant(),
@@ -168,7 +189,10 @@ fn go(function: &str, times: &str) -> Result<(), Error> {
         "view-patient" => {
             Box::new(|| drop(black_box(ResourceView::parse(black_box(&record), &bases, &limits))))
         }
-        "walk-100" => Box::new(|| drop(black_box(Searchset::parse(page.as_bytes(), &limits)))),
+        "walk-100" => Box::new(|| walk(&page, &limits, None)),
+        "walk-100-narrative" => Box::new(|| walk(&told, &limits, None)),
+        "views-100" => Box::new(|| walk(&page, &limits, Some(&bases))),
+        "views-100-narrative" => Box::new(|| walk(&told, &limits, Some(&bases))),
         "judge" => Box::new(|| {
             let _ = black_box(judge(permit.residual(), black_box(&view)));
         }),

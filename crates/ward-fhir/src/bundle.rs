@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use ward_core::Limits;
-use ward_core::json::{Document, Scanner};
+use ward_core::json::{Document, Scanner, Unescaped};
 
 use crate::{ReferenceBases, ResourceView, ViewError};
 
@@ -46,7 +46,7 @@ pub struct Entry<'a> {
     pub mode: Option<Cow<'a, str>>,
     /// The JSON text of the resource, exactly as it came.
     pub resource: &'a str,
-    /// The same, read on the way; not if anything in it is escaped, or cannot be believed.
+    /// The same, read on the way; not if it cannot be believed.
     pub(crate) document: Option<Document<'a>>,
 }
 
@@ -61,13 +61,17 @@ impl Entry<'_> {
 }
 
 impl<'a> Searchset<'a> {
-    /// Reads a page.
-    pub fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Self, BundleError> {
+    /// Reads a page. The escaped strings of its records are kept in `unescaped`.
+    pub fn parse(
+        bytes: &'a [u8],
+        unescaped: &'a Unescaped,
+        limits: &Limits,
+    ) -> Result<Self, BundleError> {
         if bytes.len() > limits.upstream_body_bytes {
             return Err(BundleError::TooLarge);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| BundleError::Malformed)?;
-        let mut from = Scanner::new(text);
+        let mut from = Scanner::new(text, unescaped);
         let bundle: Bundle<'a> = object(&mut from, limits).ok_or(BundleError::Malformed)?;
         if from.token().is_some() || bundle.resource_type.as_deref() != Some("Bundle") {
             return Err(BundleError::Malformed);
@@ -249,6 +253,8 @@ impl<'a> Members<'a> for Mode<'a> {
 
 #[cfg(test)]
 mod tests {
+    use ward_core::PatientId;
+
     use super::*;
 
     const PAGE: &str = r#"{"type":"searchset","link":[{"relation":"self","url":"u/Observation"},
@@ -259,7 +265,8 @@ mod tests {
 
     #[test]
     fn resources_are_slices_of_the_answer() {
-        let page = Searchset::parse(PAGE.as_bytes(), &Limits::default()).unwrap();
+        let kept = Unescaped::default();
+        let page = Searchset::parse(PAGE.as_bytes(), &kept, &Limits::default()).unwrap();
         assert_eq!(page.next.as_deref(), Some("u/Observation?page=2"));
         assert_eq!(page.self_link.as_deref(), Some("u/Observation"));
         let resources: Vec<_> = page.entries.iter().map(|entry| entry.resource).collect();
@@ -271,12 +278,14 @@ mod tests {
         assert_eq!(page.entries[0].mode.as_deref(), Some("match"));
         assert_eq!(page.entries[1].mode.as_deref(), Some("outcome"));
         let empty = br#"{"resourceType":"Bundle","type":"searchset"}"#;
-        assert!(Searchset::parse(empty, &Limits::default()).unwrap().entries.is_empty());
+        assert!(Searchset::parse(empty, &kept, &Limits::default()).unwrap().entries.is_empty());
     }
 
     #[test]
     fn anything_else_is_refused() {
         use BundleError::{Malformed, NotSearchset};
+        let kept = Unescaped::default();
+        let parse = |bytes, limits: &Limits| Searchset::parse(bytes, &kept, limits);
         for (text, want) in [
             ("", Malformed),
             ("<html>", Malformed),
@@ -304,14 +313,14 @@ mod tests {
                 Malformed,
             ),
         ] {
-            assert_eq!(Searchset::parse(text.as_bytes(), &Limits::default()), Err(want), "{text}");
+            assert_eq!(parse(text.as_bytes(), &Limits::default()), Err(want), "{text}");
         }
         let cut = &PAGE.as_bytes()[..PAGE.len() - 9];
-        assert_eq!(Searchset::parse(cut, &Limits::default()), Err(Malformed));
+        assert_eq!(parse(cut, &Limits::default()), Err(Malformed));
         let invalid = b"{\"resourceType\":\"Bundle\",\"type\":\"searchset\",\"x\":\"\xff\"}";
-        assert_eq!(Searchset::parse(invalid, &Limits::default()), Err(Malformed));
+        assert_eq!(parse(invalid, &Limits::default()), Err(Malformed));
         let small = Limits { upstream_body_bytes: 10, ..Limits::default() };
-        assert_eq!(Searchset::parse(PAGE.as_bytes(), &small), Err(BundleError::TooLarge));
+        assert_eq!(parse(PAGE.as_bytes(), &small), Err(BundleError::TooLarge));
     }
 
     #[test]
@@ -321,7 +330,43 @@ mod tests {
             r#"{{"resourceType":"Bundle","type":"searchset","entry":[{{"resource":{{"x":{deep}{}}}}}]}}"#,
             "]".repeat(100_000)
         );
-        let page = Searchset::parse(text.as_bytes(), &Limits::default()).unwrap();
+        let kept = Unescaped::default();
+        let page = Searchset::parse(text.as_bytes(), &kept, &Limits::default()).unwrap();
         assert_eq!(page.entries.len(), 1);
+    }
+
+    #[test]
+    fn escaped_records_are_read_on_the_way_and_one_that_cannot_be_hides_itself_only() {
+        let (limits, kept) = (Limits::default(), Unescaped::default());
+        let bases = ReferenceBases { public: "p".into(), upstream: "u".into() };
+        let bad = r#"{"a":"\n","b":"\ud800"}"#.to_owned();
+        let good = |id: &str, patient: &str| {
+            format!(
+                r#"{{"resourceType":"Basic","\u0069d":"{id}","text":{{"div":"<p class=\"x\">{id}</p>"}},
+                "subject":{{"reference":"Patient\/{patient}"}}}}"#
+            )
+        };
+        let records = [good("1", "a"), bad.clone(), good("2", "b"), bad, good("3", "c")];
+        let entries =
+            records.each_ref().map(|record| format!(r#"{{"resource":{record}}}"#)).join(",");
+        let page = format!(r#"{{"resourceType":"Bundle","type":"searchset","entry":[{entries}]}}"#);
+        let page = Searchset::parse(page.as_bytes(), &kept, &limits).unwrap();
+        let read: Vec<_> = page.entries.iter().map(|entry| entry.document.is_some()).collect();
+        assert_eq!(read, [true, false, true, false, true]);
+        for (entry, want) in page.entries.iter().zip(["1a", "", "2b", "", "3c"]) {
+            let view = entry.view(&bases, &limits).map(|view| {
+                let owners: Vec<_> = view.owners.iter().map(PatientId::as_str).collect();
+                format!("{}{}", view.id, owners.concat())
+            });
+            assert_eq!(view.unwrap_or_default(), want);
+        }
+    }
+
+    #[test]
+    fn many_escaped_strings_cost_no_stack() {
+        let many = r#""\n","#.repeat(200_000);
+        let text = format!(r#"{{"resourceType":"Basic","x":[{many}1]}}"#);
+        let kept = Unescaped::default();
+        assert!(Document::parse(&text, &kept, 9).is_ok());
     }
 }

@@ -104,16 +104,8 @@ pub struct ResourceView {
 impl ResourceView {
     /// Reads one resource.
     pub fn parse(json: &str, bases: &ReferenceBases, limits: &Limits) -> Result<Self, ViewError> {
-        let (depth, none) = (limits.upstream_json_depth, Unescaped::default());
-        match Document::parse(json, &none, depth) {
-            Ok(document) => Self::of(&document, bases),
-            // Few records have anything escaped, which is not looked for before it is missed.
-            Err(_) if json.contains('\\') => {
-                let unescaped = Unescaped::of(json);
-                Self::of(&Document::parse(json, &unescaped, depth)?, bases)
-            }
-            Err(error) => Err(error.into()),
-        }
+        let unescaped = Unescaped::default();
+        Self::of(&Document::parse(json, &unescaped, limits.upstream_json_depth)?, bases)
     }
 
     /// The same of a record that is parsed already.

@@ -6,6 +6,7 @@
 //! a single entry that is too large is dropped: hidden data never makes an error (`enforcement.md` §3.3).
 //! Refuses (502) paging links that lead in a circle and answers that are no searchset.
 
+use ward_core::json::Unescaped;
 use ward_fhir::{Entry, Searchset};
 use ward_policy::{Permit, Verdict, judge};
 
@@ -116,13 +117,14 @@ impl Gateway {
             };
             let mended;
             let mut mark = None;
-            let set = match Searchset::parse(&bytes, limits) {
+            let unescaped = Unescaped::default();
+            let set = match Searchset::parse(&bytes, &unescaped, limits) {
                 Ok(set) => Ok(set),
                 Err(_) => match mend(&bytes) {
                     None => Err(Fault::Upstream("its answer is not a searchset")),
                     Some((text, with)) => {
                         (mended, mark) = (text, Some(with));
-                        Searchset::parse(mended.as_bytes(), limits)
+                        Searchset::parse(mended.as_bytes(), &unescaped, limits)
                             .map_err(|_| Fault::Upstream("its answer is not a searchset"))
                     }
                 },

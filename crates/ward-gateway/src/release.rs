@@ -110,8 +110,7 @@ impl Running {
             let length = portion.bytes.len() as u64;
             self.event.at = self.clock.now();
             let released = portion.released;
-            let items =
-                covering(self.event.clone(), released, length, WindowStep::Items, self.seq);
+            let items = covering(self.event.clone(), released, length, WindowStep::Items, self.seq);
             if note(&*self.sink, items).await.is_err() {
                 return false;
             }
@@ -129,6 +128,10 @@ impl Running {
 fn portions(draft: Draft, limits: &Limits) -> Vec<Portion> {
     let mut portions = Vec::new();
     let mut current = Portion { bytes: draft.head, released: Vec::new() };
+    let octets: usize = draft.records.iter().map(|record| record.bytes.len()).sum();
+    let octets = octets.saturating_add(draft.tail.len());
+    current.bytes.reserve_exact(octets.min(limits.window_bytes));
+    current.released.reserve_exact(draft.records.len().min(limits.window_resources));
     for record in draft.records {
         let full = current.released.len() >= limits.window_resources
             || current.bytes.len().saturating_add(record.bytes.len()) > limits.window_bytes;

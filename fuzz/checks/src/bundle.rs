@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use ward_core::Limits;
+use ward_core::json::Unescaped;
 use ward_fhir::{ReferenceBases, ResourceView, Searchset};
 
 /// See the module.
 pub fn check(data: &[u8]) -> bool {
     let mut believed = false;
-    let limits = Limits::default();
-    if let Ok(page) = Searchset::parse(data, &limits) {
+    let (limits, kept) = (Limits::default(), Unescaped::default());
+    if let Ok(page) = Searchset::parse(data, &kept, &limits) {
         believed = true;
         let whole = data.as_ptr_range();
         for entry in &page.entries {

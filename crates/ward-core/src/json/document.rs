@@ -1,5 +1,5 @@
 //! A strict JSON document as one flat list, for the hot path: the same rules as [`super::parse`], without a
-//! tree. Names and strings are slices of the text; only escaped ones are copied, beforehand.
+//! tree. Names and strings are slices of the text; only escaped ones are copied.
 //!
 //! Each value stands before all that is in it and says how many values that are, so that reading it,
 //! stepping over it and looking at everything below it are walks over a slice.
@@ -45,16 +45,15 @@ enum Kind {
 
 impl<'a> Document<'a> {
     /// Parses one document of at most `depth` levels of objects and arrays (capped at 100). Its escaped
-    /// strings are kept by the caller.
+    /// strings are kept in `unescaped`.
     pub fn parse(text: &'a str, unescaped: &'a Unescaped, depth: usize) -> Result<Self, JsonError> {
-        let mut scanner = Scanner::with(text, unescaped);
+        let mut scanner = Scanner::new(text, unescaped);
         let document = Self::read(&mut scanner, text.len(), depth)?;
         if scanner.token().is_some() { Err(JsonError::Malformed) } else { Ok(document) }
     }
 
     /// Reads the document that stands next in a text; what follows it is not looked at. `octets` is about
-    /// how long it is. If it is refused, the scanner stays where it was: so are documents with escaped
-    /// strings, for which only [`Document::parse`] has room.
+    /// how long it is. If it is refused, the scanner stays where it was.
     pub fn read(scanner: &mut Scanner<'a>, octets: usize, depth: usize) -> Result<Self, JsonError> {
         let mut reading = Reading {
             scanner: scanner.clone(),
@@ -65,6 +64,7 @@ impl<'a> Document<'a> {
             fault: JsonError::Malformed,
         };
         if reading.document().is_none() {
+            scanner.keep_behind(&reading.scanner);
             return Err(reading.fault);
         }
         *scanner = reading.scanner;

@@ -5,31 +5,38 @@
 //! strings; the rest of the grammar is its readers' to demand.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
-/// The escaped strings of a text, unescaped, in their order. Apart from the document, so that whatever is in
-/// it is a slice of one text or of the other.
+/// Where escaped strings are kept once they are unescaped: a list that only grows, so that all of a document is a slice
+/// of its text or of this.
 #[derive(Debug, Default)]
-pub struct Unescaped(Vec<Option<String>>);
+pub struct Unescaped(OnceCell<Box<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    text: String,
+    next: Unescaped,
+}
 
 impl Unescaped {
-    /// Reads a text that may be no JSON at all: then so is what is made of it.
-    pub fn of(text: &str) -> Self {
-        let mut found = Vec::new();
-        if text.as_bytes().contains(&b'\\') {
-            let mut scanner = Scanner::new(text);
-            // Outside of strings there is neither quote nor backslash.
-            while let Some(before) = text.as_bytes().get(scanner.at..) {
-                let Some(quote) = before.iter().position(|octet| *octet == b'"') else { break };
-                scanner.at += quote;
-                let begin = scanner.at;
-                let Some(escaped) = scanner.end() else { break };
-                if escaped {
-                    let whole = text.get(begin..scanner.at).unwrap_or_default();
-                    found.push(serde_json::from_str(whole).ok());
-                }
-            }
+    /// Keeps a text behind all others: where it is now, and where the next one goes.
+    fn keep(&self, text: String) -> (&str, &Self) {
+        let mut end = self;
+        while let Some(kept) = end.0.get() {
+            end = &kept.next;
         }
-        Self(found)
+        let kept = end.0.get_or_init(|| Box::new(Kept { text, next: Self::default() }));
+        (&kept.text, &kept.next)
+    }
+}
+
+impl Drop for Unescaped {
+    /// One after the other: each inside of the one before would cost stack.
+    fn drop(&mut self) {
+        let mut next = self.0.take();
+        while let Some(mut kept) = next {
+            next = kept.next.0.take();
+        }
     }
 }
 
@@ -38,19 +45,19 @@ impl Unescaped {
 pub struct Scanner<'a> {
     text: &'a str,
     at: usize,
-    /// Those that are still to come.
-    unescaped: std::slice::Iter<'a, Option<String>>,
+    /// Where the next escaped string is kept.
+    unescaped: &'a Unescaped,
 }
 
 impl<'a> Scanner<'a> {
-    /// At the start of a text.
-    pub fn new(text: &'a str) -> Self {
-        Self { text, at: 0, unescaped: std::slice::Iter::default() }
+    /// At the start of a text. The escaped strings of the documents in it are kept in `unescaped`.
+    pub const fn new(text: &'a str, unescaped: &'a Unescaped) -> Self {
+        Self { text, at: 0, unescaped }
     }
 
-    /// At the start of a text, with its escaped strings at hand.
-    pub(super) fn with(text: &'a str, unescaped: &'a Unescaped) -> Self {
-        Self { text, at: 0, unescaped: unescaped.0.iter() }
+    /// Keeps what escaped strings come behind those that this one, which read the same text further on, has kept.
+    pub(super) const fn keep_behind(&mut self, other: &Self) {
+        self.unescaped = other.unescaped;
     }
 
     /// The next octet behind white space, not taken yet.
@@ -80,8 +87,7 @@ impl<'a> Scanner<'a> {
         there
     }
 
-    /// Takes the string whose quote [`Scanner::token`] showed. `None` if it is none, or is escaped and not at
-    /// hand.
+    /// Takes the string whose quote [`Scanner::token`] showed. `None` if it is none.
     #[inline]
     pub(super) fn string(&mut self) -> Option<&'a str> {
         let inside = self.at + 1;
@@ -95,11 +101,15 @@ impl<'a> Scanner<'a> {
 
     #[cold]
     fn escaped(&mut self) -> Option<&'a str> {
+        let begin = self.at;
         self.end()?;
-        self.unescaped.next()?.as_deref()
+        let text = serde_json::from_str(self.since(begin)?).ok()?;
+        let (text, next) = self.unescaped.keep(text);
+        self.unescaped = next;
+        Some(text)
     }
 
-    /// Takes the same, at hand or not.
+    /// Takes the same; what is escaped is the caller's.
     pub fn text(&mut self) -> Option<Cow<'a, str>> {
         let begin = self.at;
         if self.end()? {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serde_json::Value;
+use ward_core::json::Unescaped;
 use ward_core::{Rng as _, SeededRng};
 
 use super::*;
@@ -225,11 +226,16 @@ fn record(text: &str, tally: &mut Tally) {
 
 fn page(bytes: &[u8], tally: &mut Tally) {
     let limits = Limits::default();
-    let (mut mine, plain) = (Searchset::parse(bytes, &limits), searchset(bytes, &limits));
+    let kept = Unescaped::default();
+    let (mut mine, plain) = (Searchset::parse(bytes, &kept, &limits), searchset(bytes, &limits));
     for entry in mine.iter_mut().flat_map(|page| &mut page.entries) {
         let bases = bases();
         let whole = ResourceView::parse(entry.resource, &bases, &limits);
         assert_eq!(entry.view(&bases, &limits), whole, "{}", entry.resource);
+        // Whatever parses was parsed on the way.
+        let depth = limits.upstream_json_depth;
+        let parses = json::parse(entry.resource.as_bytes(), depth).is_ok();
+        assert_eq!(entry.document.is_some(), parses, "{}", entry.resource);
         entry.document = None;
     }
     if mine.is_ok() || plain.is_ok() {

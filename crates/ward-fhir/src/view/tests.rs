@@ -522,7 +522,8 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(text in ".{0,200}") {
         let _ = parse(&text);
-        let _ = crate::Searchset::parse(text.as_bytes(), &Limits::default());
+        let kept = Unescaped::default();
+        let _ = crate::Searchset::parse(text.as_bytes(), &kept, &Limits::default());
         let _ = Reference::parse(&text, &["https://gw.example"]);
     }
 }
