@@ -65,6 +65,12 @@ pub enum CommunityError {
     /// An OCSP answer could not be made.
     #[error("no OCSP answer: {0}")]
     Ocsp(#[from] ward_trust::OcspError),
+    /// The URI is the community's own: whoever has a certificate for it signs trust bundles.
+    #[error("not issued: {0} is the community itself, and no member may be it; name the member's own URI")]
+    UriReserved(String),
+    /// Members would refuse the trust bundle. Nothing was published.
+    #[error("not published: {0}")]
+    Bundle(#[from] ward_trust::BundleError),
     /// The certificate was revoked before.
     #[error("the certificate is revoked already")]
     Revoked,

@@ -11,6 +11,8 @@
 //! (which takes two people).
 
 mod authority;
+mod bundle;
+mod directory;
 mod error;
 mod files;
 mod keys;
@@ -28,6 +30,7 @@ mod tests;
 mod tls;
 
 pub use authority::{Authority, KeySpec};
+pub use bundle::BundleTerms;
 pub use error::CommunityError;
 pub use keys::{AuthorityKey, AuthorityKeys, KeyOf, RootApart};
 pub use lint::{CertificateRequest, DEFAULT_LIFE, Finding, Profile, lint};

@@ -19,12 +19,13 @@ use hyper::body::Incoming;
 use time::macros::format_description;
 use ward_core::crypto::{hex, sha256};
 use ward_core::{BoxFuture, Clock, Timestamp};
-use ward_net::http::{Body, empty, full, method_not_allowed, read_body, respond, text};
+use ward_net::http::{Body, cacheable, empty, full, method_not_allowed, read_body, respond, text};
 use ward_net::{Handler, Peer};
 use ward_trust::ocsp::Refusal;
 use ward_trust::{Certificate, Crl};
 
 use crate::authority::calendar;
+use crate::directory::handed_out;
 use crate::keys::{AuthorityKeys, KeyOf};
 use crate::operator::MAX_FILE;
 use crate::publish::{
@@ -179,6 +180,14 @@ impl PublicServer {
                     None => refused(Refusal::Malformed),
                 },
                 None => text(StatusCode::NOT_FOUND, "not found\n"),
+            },
+            path if is_get => match handed_out(&self.dir, path) {
+                Ok(Some((kind, bytes))) => cacheable(kind, LIST_AGE, bytes),
+                Ok(None) => text(StatusCode::NOT_FOUND, "not found\n"),
+                Err(error) => {
+                    tracing::error!(%error, "what was published could not be read");
+                    text(StatusCode::SERVICE_UNAVAILABLE, "not available now\n")
+                }
             },
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }

@@ -197,6 +197,9 @@ impl Register {
         now: Timestamp,
     ) -> Result<(), CommunityError> {
         for uri in &request.san_uris {
+            if crate::bundle::is_reserved(&self.uri, uri) {
+                return Err(CommunityError::UriReserved(uri.clone()));
+            }
             let bears = |member: &&Member| member.san_uris.iter().any(|has| look_alike(has, uri));
             let holders: BTreeSet<&str> =
                 self.members.iter().filter(bears).map(|member| member.name.as_str()).collect();

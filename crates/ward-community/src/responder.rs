@@ -66,7 +66,7 @@ impl Desk {
 
     /// The answer to one request.
     pub(crate) fn answer(&self, request: &[u8], now: Timestamp) -> Result<Answer, Refusal> {
-        let fresh = |kept: &&Answer| now < kept.this_update.plus(KEPT);
+        let fresh = |kept: &&Answer| now < kept.this_update.plus(KEPT) && now < kept.next_update;
         let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = lock().get(request).filter(fresh) {
             return Ok(kept.clone());

@@ -21,7 +21,6 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, made once")]
 pub(crate) enum Command {
     Demo(Demo),
     Init(crate::cli_serve::Init),
@@ -37,6 +36,7 @@ pub(crate) enum Command {
     Backup(crate::backup::command::Backup),
     Restore(crate::backup::command::Restore),
     Admin(crate::cli_admin::Admin),
+    Passport(crate::passport_command::Passport),
     #[command(subcommand)]
     Community(crate::community_command::args::Community),
     #[command(subcommand)]

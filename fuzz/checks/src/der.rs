@@ -1,16 +1,26 @@
-//! Certificates, revocation lists and OCSP answers as they come in `x5c` and from the places that certificates name
+//! Certificates, revocation lists, OCSP requests and answers as they come in `x5c` and from the places that certificates name
 //! (X19, X22, X25, R18, R20).
 //!
 //! Input: DER, read as all of them.
 
 use ward_core::Timestamp;
+use ward_trust::ocsp::Question;
 use ward_trust::{Certificate, Crl, OcspResponse};
 
 /// See the module.
 pub fn check(data: &[u8]) -> bool {
     let (certificate, list) = (Certificate::from_der(data), Crl::from_der(data));
     let answer = OcspResponse::from_der(data);
-    let believed = certificate.is_ok() || list.is_ok() || answer.is_ok();
+    let question = Question::from_der(data);
+    if let Ok(question) = &question {
+        let asked = question.serials().count();
+        assert!((1..=8).contains(&asked), "{asked} certificates in one request");
+        assert!(
+            stranger().is_none_or(|stranger| !question.is_about(&stranger)),
+            "nobody asks after these"
+        );
+    }
+    let believed = certificate.is_ok() || list.is_ok() || answer.is_ok() || question.is_ok();
     if let Ok(certificate) = certificate {
         assert_eq!(certificate.der(), data, "it is believed as it came");
         let _ = (certificate.subject_key(), certificate.has_strong_key(), certificate.is_ca());

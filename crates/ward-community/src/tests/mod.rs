@@ -1,6 +1,7 @@
 //! Communities end to end: what they issue validates, what they revoke does not, and a restart or a
 //! crash changes neither.
 
+mod bundle;
 mod public;
 mod wire;
 

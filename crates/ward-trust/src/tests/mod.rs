@@ -11,6 +11,7 @@ mod ocsp;
 mod path;
 mod pki;
 mod pool;
+mod responder;
 mod revocation;
 mod selectors;
 mod statement;

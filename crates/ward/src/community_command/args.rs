@@ -46,14 +46,19 @@ pub(crate) struct Place {
 #[derive(Debug, Args)]
 pub(crate) struct Root {
     /// The root's vault; without it DIR/root-vault.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) root_vault: Option<PathBuf>,
+    #[arg(long = "root-vault", id = "root-vault", value_name = "DIR")]
+    pub(crate) vault: Option<PathBuf>,
     /// Key file that opens the root's vault; without it DIR/root.key.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) root_key_file: Option<PathBuf>,
+    #[arg(long = "root-key-file", id = "root-key-file", value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
     /// File with the passphrase that opens the root's vault instead.
-    #[arg(long, value_name = "FILE", conflicts_with = "root_key_file")]
-    pub(crate) root_passphrase_file: Option<PathBuf>,
+    #[arg(
+        long = "root-passphrase-file",
+        id = "root-passphrase-file",
+        value_name = "FILE",
+        conflicts_with = "root-key-file"
+    )]
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 /// Make a community in a new directory: root, issuing authority, OCSP responder and first lists.

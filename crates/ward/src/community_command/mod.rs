@@ -174,10 +174,10 @@ async fn init(ui: Ui, options: &Init, system: &System) -> Result<()> {
         uri_prefixes: options.admit.clone(),
     };
     let (deps, log) = home.deps(true)?;
-    let made = async {
+    let made: Result<()> = async {
         let operator = Operator::create_with(home.ca(), config, extra, deps).await?;
-        operator.keep_responder().await?;
-        home.write_authorities(&operator)
+        home.write_authorities(&operator)?;
+        Ok(operator.keep_responder().await?)
     }
     .await;
     log.close().await;
@@ -190,7 +190,7 @@ async fn init(ui: Ui, options: &Init, system: &System) -> Result<()> {
     ui.line(&format!("its places {public}/crl/issuing.crl and {public}/ocsp, once it serves"));
     ui.line(&format!(
         "the root's key is in {}: take it and what opens it offline now; it is needed again within {} days",
-        options.root.root_vault.clone().unwrap_or_else(|| dir.join("root-vault")).display(),
+        options.root.vault.clone().unwrap_or_else(|| dir.join("root-vault")).display(),
         options.root_list_days / 2,
     ));
     ui.line("keep copies of the vaults and of what opens them, apart from each other");

@@ -69,12 +69,12 @@ impl<'a> Home<'a> {
     /// The root's vault; `None` while it is away.
     fn root_vault(&self, make: bool) -> Result<Option<Arc<dyn AuthorityKeys>>> {
         let Some(root) = self.root else { return Ok(None) };
-        let vault = root.root_vault.clone().unwrap_or_else(|| self.dir().join("root-vault"));
-        let key_file = root.root_key_file.clone().unwrap_or_else(|| self.dir().join("root.key"));
+        let vault = root.vault.clone().unwrap_or_else(|| self.dir().join("root-vault"));
+        let key_file = root.key_file.clone().unwrap_or_else(|| self.dir().join("root.key"));
         if !make && !vault.join("vault.json").exists() {
             return Ok(None);
         }
-        let passphrase = root.root_passphrase_file.as_deref();
+        let passphrase = root.passphrase_file.as_deref();
         let opened: Arc<dyn AuthorityKeys> =
             self.open_vault(&vault, &key_file, passphrase, make)?;
         Ok(Some(opened))
@@ -91,14 +91,13 @@ impl<'a> Home<'a> {
         if is_new && !make {
             return Err(CommunityCommandError::NoCommunity(self.dir().to_path_buf()));
         }
-        let unlock = match passphrase {
-            Some(path) => Unlock::Passphrase(read_passphrase(path)?),
-            None => {
-                if is_new && !key_file.exists() {
-                    create_key_file(key_file, &*self.system.rng)?;
-                }
-                Unlock::KeyFile(key_file.to_path_buf())
+        let unlock = if let Some(path) = passphrase {
+            Unlock::Passphrase(read_passphrase(path)?)
+        } else {
+            if is_new && !key_file.exists() {
+                create_key_file(key_file, &*self.system.rng)?;
             }
+            Unlock::KeyFile(key_file.to_path_buf())
         };
         Ok(FileVault::open(vault, &unlock, self.system.rng.clone())?)
     }
