@@ -177,7 +177,10 @@ fn rows(text: &str, file: &Path) -> Result<Vec<Value>, AskError> {
 fn read_key(place: &Place) -> Result<Secret<String>, AskError> {
     let path =
         place.key_file.as_deref().ok_or_else(|| usage("say who you are: --key-file FILE"))?;
-    let bad = |error: std::io::Error| usage(format!("{}: {error}", path.display()));
+    let bad = |error: std::io::Error| {
+        let way = "name your operator key: `ward admin bootstrap` made the first, `ward admin operators add` the others";
+        usage(format!("--key-file {}: {error}; {way}", path.display()))
+    };
     let mode = std::fs::metadata(path).map_err(bad)?.mode();
     if mode & 0o077 != 0 {
         let path = path.display();

@@ -56,7 +56,7 @@ pub enum ServeError {
         way: &'static str,
     },
     /// The vault did not open.
-    #[error("the vault in {}: {source}", dir.display())]
+    #[error("the vault in {}: {source}{}", dir.display(), way_out(source))]
     Vault {
         /// Where.
         dir: PathBuf,
@@ -69,6 +69,16 @@ pub enum ServeError {
     /// A reload wants what only a restart can change.
     #[error("these can only be changed by a restart, so nothing was changed: {}", .0.join(", "))]
     NeedsRestart(Vec<String>),
+}
+
+/// What to do about a vault that does not open, if its error does not say.
+const fn way_out(source: &ward_store::StoreError) -> &'static str {
+    match source {
+        ward_store::StoreError::WrongUnlock(_) => {
+            "; `keys` must name the one of the first start, or of the last `ward vault rewrap`: put your copy back"
+        }
+        _ => "",
+    }
 }
 
 /// What the diagnostics look like before anything is served; the defaults if the file does not say.
@@ -287,6 +297,14 @@ fn warn_of_dates(material: &Material, now: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_vault_under_another_key_says_which_is_wanted() {
+        let source = ward_store::StoreError::WrongUnlock("passphrase");
+        let text = ServeError::Vault { dir: "data/vault".into(), source }.to_string();
+        assert!(text.contains("the passphrase does not open this vault; `keys` must"), "{text}");
+        assert!(text.ends_with("put your copy back"), "{text}");
+    }
 
     #[test]
     fn a_refused_reload_names_what_needs_a_restart() {
