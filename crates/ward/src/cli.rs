@@ -36,7 +36,6 @@ pub(crate) enum Command {
     Backup(crate::backup::command::Backup),
     Restore(crate::backup::command::Restore),
     Admin(crate::cli_admin::Admin),
-    Passport(crate::passport_command::Passport),
     #[command(subcommand)]
     Community(crate::community_command::args::Community),
     #[command(subcommand)]
