@@ -25,6 +25,12 @@ pub(crate) enum Community {
     /// The community's own authorities.
     #[command(subcommand)]
     Authority(AuthorityAct),
+    /// The trust bundle that members follow.
+    #[command(subcommand)]
+    Bundle(BundleAct),
+    /// The directory of who is in the community.
+    #[command(subcommand)]
+    Directory(DirectoryAct),
     Serve(Serve),
 }
 
@@ -261,4 +267,49 @@ pub(crate) struct Serve {
     /// Where to listen, plain HTTP.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BundleAct {
+    Publish(BundlePublish),
+}
+
+/// Sign and publish the next trust bundle: anchors, revocation places and rules, which members follow from PUBLIC/bundle.jwt.
+///
+/// Publish the next one well before this one ends: members close their doors when it does. A new root comes in beside the
+/// old one, with a certificate for it that the old root signed; leave the old one out in a later bundle.
+#[derive(Debug, Args)]
+pub(crate) struct BundlePublish {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Days until it ends.
+    #[arg(long, value_name = "DAYS", default_value_t = 14, value_parser = clap::value_parser!(u64).range(1..=90))]
+    pub(crate) days: u64,
+    /// A purpose of use that members may assert (TREAT, HPAYMT, …). Can be repeated.
+    #[arg(long = "purpose", value_name = "CODE", default_value = "TREAT")]
+    pub(crate) purposes: Vec<String>,
+    /// What an organization_id may begin with. Can be repeated.
+    #[arg(long = "organization-scheme", value_name = "PREFIX", default_values = ["urn:oid:", "https:"])]
+    pub(crate) organization_schemes: Vec<String>,
+    /// A certification without which nobody may register. Can be repeated.
+    #[arg(long = "certification", value_name = "URI")]
+    pub(crate) certifications: Vec<String>,
+    /// PEM of further roots: the next one, while both are live.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) add_anchors: Option<PathBuf>,
+    /// PEM of further authorities: the certificate by which this root vouches for the next, and what is below that.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) add_intermediates: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DirectoryAct {
+    Publish(DirectoryPublish),
+}
+
+/// Publish the directory as of now: a FHIR R4 Bundle of Organization and Endpoint, at PUBLIC/directory.json.
+#[derive(Debug, Args)]
+pub(crate) struct DirectoryPublish {
+    #[command(flatten)]
+    pub(crate) place: Place,
 }

@@ -5,6 +5,7 @@
 //! accept; and whatever needs the root's key while that is away.
 
 pub(crate) mod args;
+mod bundle;
 mod members;
 mod place;
 
@@ -20,7 +21,7 @@ use ward_community::{
 use ward_core::{CommunityUri, TenantId};
 use ward_net::server::Server;
 
-use self::args::{AuthorityAct, Community, Init, Lists, Publish, Serve};
+use self::args::{AuthorityAct, BundleAct, Community, DirectoryAct, Init, Lists, Publish, Serve};
 use self::place::{Home, file, hold};
 use crate::house::{System, system};
 use crate::private;
@@ -113,6 +114,12 @@ pub(crate) async fn run(
                 })
                 .await?;
             ui.line(&format!("issuing authority renewed, good until {}", until.to_rfc3339()));
+        }
+        Community::Bundle(BundleAct::Publish(options)) => {
+            bundle::publish(ui, options, &system).await?;
+        }
+        Community::Directory(DirectoryAct::Publish(options)) => {
+            bundle::directory(ui, options, &system).await?;
         }
         Community::Serve(options) => serve(ui, options, &system).await?,
     }
