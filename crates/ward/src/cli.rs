@@ -36,6 +36,7 @@ pub(crate) enum Command {
     Backup(crate::backup::command::Backup),
     Restore(crate::backup::command::Restore),
     Admin(crate::cli_admin::Admin),
+    Passport(crate::passport_command::Passport),
     #[command(subcommand)]
     Community(crate::community_command::args::Community),
     #[command(subcommand)]
@@ -44,7 +45,7 @@ pub(crate) enum Command {
     Sandbox(crate::cli_sandbox::Sandbox),
 }
 
-/// Run a sample hospital behind Ward and walk through what Ward does.
+/// Run a sample hospital behind Ward and walk through what Ward does
 ///
 /// Everything is real and on loopback: a trust community with its certificate authority, a FHIR
 /// server with synthetic patients, Ward in front of it over TLS, and a partner's client. After the

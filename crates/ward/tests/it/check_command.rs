@@ -14,7 +14,7 @@ use ward_net::http::Body;
 use ward_net::server::{Handler, Peer, Running, Server};
 
 use crate::pki::{Key, Leaf, Pki};
-use crate::place::{Place, Serving, free_port, pem, replaced, said, sandbox, ward};
+use crate::place::{Place, Serving, as_partner, free_port, pem, replaced, said, sandbox, ward};
 
 /// A server with one fault.
 struct Scripted {
@@ -239,14 +239,7 @@ async fn an_upstream_behind_tls_and_a_password_is_reached() {
     place.join(&mut pki);
     let mut serving = Serving::start(&place).await;
     let partner = place.partner(&mut pki);
-    let run = |words: &[&str], more: &[&str]| {
-        let common = partner.iter().map(String::as_str);
-        let all: Vec<&str> =
-            words.iter().copied().chain(common).chain(more.iter().copied()).collect();
-        let output = ward(&all);
-        serde_json::from_slice::<Value>(&output.stdout)
-            .unwrap_or_else(|_| panic!("{}", said(&output)))
-    };
+    let run = |words: &[&str], more: &[&str]| as_partner(&partner, words, more);
     let scope = ["--scope", "system/Practitioner.rs", "--contact", "mailto:ops@partner.example"];
     run(&["client", "register"], &scope);
     let organization = ["--organization", "https://partner.example/org"];

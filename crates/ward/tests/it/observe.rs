@@ -19,7 +19,7 @@ use ward_store::RosterRow;
 use crate::bad_input::world;
 use crate::harness::{ISS, ORGANIZATION, Setup, World, parse};
 use crate::pki::{Member, Pki};
-use crate::place::{Place, Serving, ask, replaced, said, sandbox, ward};
+use crate::place::{Place, Serving, as_partner, ask, replaced, said, sandbox, ward};
 
 /// Nothing is enforced but these.
 fn observing(clients: &[(&str, Stance)], rules: &[&str]) -> Enforcement {
@@ -515,14 +515,7 @@ async fn from_observing_to_enforcing_by_report_and_reload() {
     assert_eq!(ask(&mut kept, secret).await, 200, "nobody is refused");
 
     let partner = place.partner(&mut pki);
-    let client = |command: &[&str], more: &[&str]| {
-        let common = partner.iter().map(String::as_str);
-        let all: Vec<&str> =
-            command.iter().copied().chain(common).chain(more.iter().copied()).collect();
-        let output = ward(&all);
-        serde_json::from_slice::<Value>(&output.stdout)
-            .unwrap_or_else(|_| panic!("{}", said(&output)))
-    };
+    let client = |command: &[&str], more: &[&str]| as_partner(&partner, command, more);
     let scope = "system/Patient.rs system/Practitioner.rs";
     let contact = "mailto:ops@partner.example";
     let registered = client(

@@ -196,6 +196,15 @@ impl Place {
     }
 }
 
+/// `ward client …` with what [`Place::partner`] gives; what it says.
+pub fn as_partner(partner: &[String], command: &[&str], more: &[&str]) -> Value {
+    let common = partner.iter().map(String::as_str);
+    let all: Vec<&str> =
+        command.iter().copied().chain(common).chain(more.iter().copied()).collect();
+    let output = ward(&all);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)))
+}
+
 pub fn replaced(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from} is not in:\n{text}");
     text.replacen(from, to, 1)

@@ -15,7 +15,7 @@ use ward_core::EventKind;
 use crate::harness::TempDir;
 use crate::pki::authorities::By;
 use crate::pki::{COMMUNITY, Pki};
-use crate::place::{Place, Serving, ask, mode_of, pem, replaced, said, sandbox, ward};
+use crate::place::{Place, Serving, as_partner, ask, mode_of, pem, replaced, said, sandbox, ward};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_an_empty_folder_to_a_guarded_server() {
@@ -98,14 +98,7 @@ async fn from_an_empty_folder_to_a_guarded_server() {
 
     // A partner registers and reads; whose patients it may see nobody has said yet.
     let partner = place.partner(&mut pki);
-    let client = |command: &[&str], more: &[&str]| {
-        let common = partner.iter().map(String::as_str);
-        let all: Vec<&str> =
-            command.iter().copied().chain(common).chain(more.iter().copied()).collect();
-        let output = ward(&all);
-        serde_json::from_slice::<serde_json::Value>(&output.stdout)
-            .unwrap_or_else(|_| panic!("{}", said(&output)))
-    };
+    let client = |command: &[&str], more: &[&str]| as_partner(&partner, command, more);
     let scope = "system/Patient.rs system/Practitioner.rs";
     let contact = "mailto:ops@partner.example";
     let registered = client(&["client", "register"], &["--scope", scope, "--contact", contact]);
