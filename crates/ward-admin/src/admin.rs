@@ -1,7 +1,6 @@
 //! The execution of commands: authorised by role, done whole or not at all, recorded either way.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ward_core::{
     Actor, BoxFuture, ClientId, Clock, CorrelationId, Event, EventKind, EventSink, GrantId,
@@ -12,7 +11,6 @@ use ward_net::lists::RevocationLists;
 use ward_policy::Subject;
 use ward_respond::{Contain, ContainError};
 use ward_store::repo::{Member, Registration, Repositories, RosterRow};
-use ward_trust::PathError;
 use ward_trust::jose::Jws;
 
 use crate::attempts::Attempts;
@@ -48,6 +46,8 @@ pub struct Admin {
     pub(crate) attempts: Attempts,
     /// Held while operators are counted and changed, so that two who remove each other do not both succeed.
     pub(crate) operators_change: tokio::sync::Mutex<()>,
+    /// Held while it is looked up what lists name, so that each certificate is ended once.
+    pub(crate) learning: tokio::sync::Mutex<()>,
 }
 
 /// Registrations read at a time when lists are compared with them.
@@ -57,7 +57,13 @@ impl Admin {
     /// Commands for this tenant.
     pub fn new(tenant: TenantId, deps: Deps) -> Self {
         let attempts = Attempts::new(deps.limits.admin_failures_per_minute);
-        Self { tenant, deps, attempts, operators_change: tokio::sync::Mutex::default() }
+        Self {
+            tenant,
+            deps,
+            attempts,
+            operators_change: tokio::sync::Mutex::default(),
+            learning: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Does the command and records it; or refuses, and records that.
@@ -113,6 +119,11 @@ impl Admin {
             Command::Reload => return self.reload(operator).await,
             Command::Backup(wanted) => return self.back_up(operator, &wanted).await,
             Command::WhatIf { subject } => Done::WhatIf(self.what_if(&subject).await?),
+            Command::Passport { entity } => Done::Passport(Box::new(self.passport(entity).await?)),
+            Command::PassportWhatIf { certificate } => {
+                Done::WouldEnd(self.would_end(&certificate).await?)
+            }
+            Command::Expiring { days } => Done::Expiring(self.expiring(days).await?),
             Command::ListClients { after } => self.list_clients(after).await?,
             Command::ListIncidents => {
                 Done::Incidents(self.deps.store.incidents.list(&self.tenant, PAGE).await?)
@@ -160,7 +171,7 @@ impl Admin {
         )
     }
 
-    async fn revoke(
+    pub(crate) async fn revoke(
         &self,
         operator: &Operator,
         subject: Subject,
@@ -198,48 +209,6 @@ impl Admin {
         let seq = rosters.import(&self.tenant, organization, members, rows, event).await?;
         self.deps.sink.settle(seq).await?;
         Ok(Done::RosterImported { patients })
-    }
-
-    async fn refresh_lists(&self, operator: &Operator) -> Result<Done, AdminError> {
-        let report = self.deps.lists.refresh().await;
-        let failed = report.lists.iter().filter(|list| list.failure.is_some()).count();
-        let mut revoked = 0;
-        let mut after = None;
-        loop {
-            let page = self.page(&mut after).await?;
-            if page.is_empty() {
-                break;
-            }
-            for registration in &page {
-                let subject = Subject::Certificate(registration.thumbprint);
-                if registration.cancelled
-                    || self.deps.store.epochs.current(&self.tenant, &subject) > 0
-                    || !self.is_listed(registration).await
-                {
-                    continue;
-                }
-                self.revoke(operator, subject, "listed as revoked".to_owned(), None).await?;
-                revoked += 1;
-            }
-        }
-        let event = self
-            .event(operator, EventKind::Operator, "refresh-lists")
-            .with("lists", report.lists.len().to_string())
-            .with("failed", failed.to_string());
-        self.deps.sink.record(vec![event]).await?;
-        Ok(Done::ListsRefreshed { lists: report.lists.len(), failed, revoked })
-    }
-
-    /// Whether the lists of its issuers name a certificate on the path of this registration. Lists
-    /// that cannot be had say nothing here; at the token endpoint they refuse.
-    async fn is_listed(&self, registration: &Registration) -> bool {
-        let communities = self.deps.issuer.communities();
-        let community = communities.iter().find(|one| one.uri == registration.community);
-        let statement = Jws::parse(&registration.statement, &self.deps.limits);
-        let (Some(community), Ok(statement)) = (community, statement) else { return false };
-        let (leaf, extra) = (statement.leaf(), statement.extra());
-        let verdict = self.deps.lists.validate(leaf, extra, community, Duration::MAX).await;
-        matches!(verdict, Err(PathError::Revoked))
     }
 
     pub(crate) fn event(

@@ -13,6 +13,7 @@ use ward_store::repo::{Incident, Member, RosterRow};
 
 use crate::Role;
 use crate::credentials::IssuedKey;
+use crate::passport::{Ends, Lapses, Passport};
 use crate::site::{BackupMade, BackupRequest};
 
 /// One act of an operator.
@@ -54,6 +55,23 @@ pub enum Command {
     WhatIf {
         /// What would be revoked.
         subject: Subject,
+    },
+    /// Tells who trusts whom, through which chain, until when, and what hangs on it.
+    Passport {
+        /// About what: a client's URI or id, a certificate's thumbprint, a community's URI or an organisation. None:
+        /// a bounded overview.
+        #[serde(default)]
+        entity: Option<String>,
+    },
+    /// Tells what would stop with a certificate; changes nothing.
+    PassportWhatIf {
+        /// Its SHA-256 thumbprint or its serial number, hexadecimal.
+        certificate: String,
+    },
+    /// Tells what ends within so many days.
+    Expiring {
+        /// Days.
+        days: u64,
     },
     /// Replaces the attribution roster of an organisation as a whole.
     ImportRoster {
@@ -119,6 +137,9 @@ impl Command {
             Self::HoldClient { .. } => "hold-client",
             Self::ReleaseClient { .. } => "release-client",
             Self::WhatIf { .. } => "what-if",
+            Self::Passport { .. } => "passport",
+            Self::PassportWhatIf { .. } => "passport-what-if",
+            Self::Expiring { .. } => "expiring",
             Self::ImportRoster { .. } => "import-roster",
             Self::RefreshLists => "refresh-lists",
             Self::Reload => "reload",
@@ -228,6 +249,12 @@ pub enum Done {
     BackedUp(BackupMade),
     /// What hangs on the subject.
     WhatIf(WhatIf),
+    /// Who trusts whom.
+    Passport(Box<Passport>),
+    /// What would stop, for each certificate that is meant.
+    WouldEnd(Vec<Ends>),
+    /// What ends soon.
+    Expiring(Lapses),
     /// Registered clients; ask again after the last one for more.
     Clients(Vec<ClientSummary>),
     /// Incidents, newest first.

@@ -10,7 +10,9 @@ mod approval;
 mod attempts;
 mod commands;
 mod credentials;
+mod learn;
 mod operators;
+pub mod passport;
 mod site;
 
 use std::borrow::Cow;
@@ -72,6 +74,9 @@ impl Role {
         use Command as C;
         match command {
             C::WhatIf { .. }
+            | C::Passport { .. }
+            | C::PassportWhatIf { .. }
+            | C::Expiring { .. }
             | C::ListClients { .. }
             | C::ListIncidents
             | C::ListOperators

@@ -48,6 +48,11 @@ pub trait Site: Send + Sync {
     /// Reads the configuration again and takes all of it, or nothing; the names of what changed.
     fn reload<'a>(&'a self, operator: &'a str) -> BoxFuture<'a, Result<Vec<String>, String>>;
 
+    /// The certificate of the partners' listener, DER; none if it is not known.
+    fn tls_certificate(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// Makes a backup while serving goes on.
     fn back_up<'a>(
         &'a self,

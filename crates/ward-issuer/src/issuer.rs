@@ -10,11 +10,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, header};
-use ward_core::{ClientId, CorrelationId, Limits, OutboxSeq, TenantId};
+use ward_core::{ClientId, CommunityUri, CorrelationId, Limits, OutboxSeq, TenantId};
 use ward_fhir::ScopeSet;
 use ward_net::http::{Body, BodyError};
 use ward_net::server::Peer;
-use ward_trust::{Community, Metadata};
+use ward_trust::{Certificate, Community, Metadata};
 
 use crate::config::{IssuerConfig, IssuerDeps, ServedCommunity, check_communities, path_of};
 use crate::discovery::{ALGS, Served};
@@ -125,6 +125,12 @@ impl Issuer {
     /// The communities that are served now.
     pub fn communities(&self) -> Vec<Community> {
         self.served().iter().map(|one| one.community.clone()).collect()
+    }
+
+    /// Its own certificates, by the community in which each signs metadata.
+    pub fn certificates(&self) -> Vec<(CommunityUri, Certificate)> {
+        let served = self.served();
+        served.iter().map(|one| (one.community.uri.clone(), one.identity.leaf().clone())).collect()
     }
 
     pub(crate) fn served(&self) -> Arc<[Arc<Served>]> {

@@ -8,7 +8,7 @@
 
 use ward_core::{Actor, BoxFuture};
 use ward_fhir::ScopeSet;
-use ward_policy::{Presented, Principal, Recognised, Resolve, ResolveError, Subject};
+use ward_policy::{Grant, Presented, Principal, Recognised, Resolve, ResolveError, Subject};
 
 use crate::issuer::Issuer;
 use crate::sealed::{KeyBinding, MAX_CHARS, OpenError, PREFIX};
@@ -34,6 +34,21 @@ fn bearer(header: Option<&str>) -> Result<&str, ResolveError> {
         return Err(ResolveError::Invalid);
     }
     Ok(token)
+}
+
+impl Issuer {
+    /// Whether the grant's community is still served, with the anchor at which the client's path ended. A community or anchor
+    /// that the configuration gave up lets nobody in, whatever was issued before.
+    fn still_trusts(&self, grant: &Grant) -> bool {
+        let served = self.served();
+        let Some(served) = served.iter().find(|one| one.community.uri == grant.community) else {
+            return false;
+        };
+        served.community.anchors.iter().any(|anchor| {
+            let anchor = Subject::Certificate(anchor.thumbprint());
+            grant.hangs_on.iter().any(|(subject, _)| *subject == anchor)
+        })
+    }
 }
 
 impl Resolve for Issuer {
@@ -78,7 +93,7 @@ impl Resolve for Issuer {
             let current = |subject: &Subject| epochs.current(&self.tenant, subject);
             let live = current(&Subject::Token(claims.token)) == 0
                 && grant.hangs_on.iter().all(|(subject, epoch)| current(subject) == *epoch);
-            if !live || self.is_stopped(grant.client) {
+            if !live || self.is_stopped(grant.client) || !self.still_trusts(&grant) {
                 return Err(ResolveError::Invalid);
             }
             let scopes = match claims.scope {

@@ -299,6 +299,12 @@ impl Issuer {
             scope: None,
         };
         let sealed = self.sealer.seal(&claims).await?;
+        if grant.certificate != client.registration.thumbprint {
+            // Renewed since it registered: kept before the grant that rests on it.
+            let path = client.chain.certificates.iter().map(|one| one.der().to_vec()).collect();
+            let presented = &self.deps.repositories.presented;
+            presented.keep(&self.tenant, path, grant.expires).await?;
+        }
         let mut event = self
             .token_event("issued", grant.issued, exchange)
             .with("client_uri", client.registration.uri.as_str())

@@ -87,6 +87,19 @@ impl Fact {
         }
     }
 
+    /// Whether it may revoke what the one before did not. An answer that calls its certificate good is no news.
+    pub(crate) fn is_news_after(&self, before: Option<&Self>) -> bool {
+        let revoked = |said: &OcspAnswer| said.status == CertificateStatus::Revoked;
+        match (self, before) {
+            (Self::List(list), Some(Self::List(before))) => !list.is_same(before),
+            (Self::List(_), _) => true,
+            (Self::Answer(_, said), Some(Self::Answer(_, before))) => {
+                revoked(said) && !revoked(before)
+            }
+            (Self::Answer(_, said), _) => revoked(said),
+        }
+    }
+
     /// Whether it says that this certificate is revoked.
     pub(crate) fn revokes(&self, certificate: &Certificate) -> bool {
         match self {
@@ -173,6 +186,13 @@ impl Entry {
         } else {
             Need::Nothing(fact)
         }
+    }
+
+    /// What is at hand, when it was fetched and why the last fetch failed, for whoever only looks.
+    pub(crate) fn seen(&self) -> (Option<Fact>, Option<Timestamp>, Option<ListsError>) {
+        let state = lock(&self.state);
+        let failure = state.failure.as_ref().map(|(_, why)| why.clone());
+        (state.fact.clone(), state.fetched, failure)
     }
 
     pub(crate) fn at_hand(&self) -> Option<Fact> {

@@ -9,6 +9,7 @@ mod aia;
 mod built;
 pub mod bundle;
 pub mod client;
+mod evidence;
 pub mod head;
 mod heads;
 pub mod http;
@@ -24,6 +25,7 @@ pub mod tls;
 mod wire;
 
 pub use client::{Egress, FetchError, HttpClient};
+pub use evidence::{Evidence, Source};
 pub use http::Body;
 pub use lists::{ListsError, RevocationLists};
 pub use server::{Handler, Peer, Running, Server};

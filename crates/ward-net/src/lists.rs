@@ -62,14 +62,16 @@ const ABREAST: usize = 16;
 /// The revocation lists and OCSP answers that were asked for, by URL.
 pub struct RevocationLists {
     client: HttpClient,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     limits: Arc<Limits>,
-    entries: Mutex<BTreeMap<Key, Arc<Entry>>>,
-    answers: Mutex<BTreeMap<Key, Arc<Entry>>>,
+    pub(crate) entries: Mutex<BTreeMap<Key, Arc<Entry>>>,
+    pub(crate) answers: Mutex<BTreeMap<Key, Arc<Entry>>>,
     pub(crate) built: Built,
     issuers: Issuers,
     /// Certificates seen revoked: they never pass again, whatever a later list says (amendment PKI-04).
     revoked: Mutex<BTreeSet<Thumbprint>>,
+    /// Counts what came that says something new.
+    pub(crate) news: tokio::sync::watch::Sender<u64>,
 }
 
 /// The certificates of a chain, each with its issuer.
@@ -96,6 +98,7 @@ impl RevocationLists {
             answers: Mutex::default(),
             built: Built::default(),
             revoked: Mutex::default(),
+            news: tokio::sync::watch::Sender::new(0),
         })
     }
 
@@ -157,7 +160,7 @@ impl RevocationLists {
     }
 
     /// The paths that exist with issuers from the places that certificates name (PKI-06).
-    async fn completed(
+    pub(crate) async fn completed(
         &self,
         leaf: &Certificate,
         extra: &[Certificate],
@@ -357,6 +360,11 @@ impl RevocationLists {
         if let Some(revoked) = revoked {
             self.remember(revoked);
         }
-        entry.keep(got, self.clock.now(), self.limits.clock_skew)
+        let before = entry.at_hand();
+        let kept = entry.keep(got, self.clock.now(), self.limits.clock_skew);
+        if entry.at_hand().is_some_and(|fact| fact.is_news_after(before.as_ref())) {
+            self.news.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        kept
     }
 }

@@ -22,7 +22,7 @@ pub mod vault;
 pub use error::StoreError;
 pub use repo::{
     Approval, Binding, Epochs, Expected, Grants, Hold, Holds, Incident, IncidentStatus, Incidents,
-    Member, OperatorRecord, Operators, Probe, Registration, Registrations, Replays, Repositories,
-    RosterRow, Rosters,
+    Member, OperatorRecord, Operators, Presented, Probe, Registration, Registrations, Replays,
+    Repositories, RosterRow, Rosters,
 };
 pub use sqlite::{Snapshot, Store, check_snapshot};

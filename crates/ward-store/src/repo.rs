@@ -173,6 +173,22 @@ pub trait Replays: Send + Sync {
     -> Kept<'a, bool>;
 }
 
+/// Certificates by which clients were let in, other than those that they registered with (certificates are renewed
+/// without registering anew). Public data: no event tells of them but that of the grant.
+pub trait Presented: Send + Sync {
+    /// Keeps a path, DER, the client's own certificate first, for as long as a grant rests on it and a day longer. At most 8
+    /// certificates of 64 KiB.
+    fn keep<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        path: Vec<Vec<u8>>,
+        until: Timestamp,
+    ) -> Kept<'a, ()>;
+
+    /// The path that begins with this certificate; empty if none is kept.
+    fn path<'a>(&'a self, tenant: &'a TenantId, leaf: Thumbprint) -> Kept<'a, Vec<Vec<u8>>>;
+}
+
 /// Who may speak for an organisation: a client's URI in its community, both proven by certificate.
 pub type Member = (CommunityUri, ClientUri);
 
@@ -473,4 +489,6 @@ pub struct Repositories {
     pub operators: Arc<dyn Operators>,
     /// Whether the store works.
     pub probe: Arc<dyn Probe>,
+    /// Renewed certificates.
+    pub presented: Arc<dyn Presented>,
 }

@@ -94,6 +94,11 @@ impl Crl {
         self.next_update
     }
 
+    /// What is signed.
+    pub(crate) fn tbs(&self) -> &[u8] {
+        &self.tbs
+    }
+
     /// DER of the issuer's name.
     pub fn issuer_der(&self) -> &[u8] {
         &self.issuer

@@ -28,6 +28,7 @@ pub mod path;
 mod policies;
 mod request;
 mod revocation;
+mod shown;
 pub mod statement;
 mod uri;
 

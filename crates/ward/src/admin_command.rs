@@ -23,7 +23,7 @@ use crate::ui::{self, Ui};
 
 /// Why a command was not given.
 #[derive(Debug, thiserror::Error)]
-enum AskError {
+pub(crate) enum AskError {
     /// What was typed cannot be used.
     #[error("{0}")]
     Usage(String),
@@ -35,7 +35,7 @@ enum AskError {
     Refused(String),
 }
 
-fn usage(text: impl Into<String>) -> AskError {
+pub(crate) fn usage(text: impl Into<String>) -> AskError {
     AskError::Usage(text.into())
 }
 
@@ -174,7 +174,7 @@ fn rows(text: &str, file: &Path) -> Result<Vec<Value>, AskError> {
     Ok(rows)
 }
 
-fn read_key(place: &Place) -> Result<Secret<String>, AskError> {
+pub(crate) fn read_key(place: &Place) -> Result<Secret<String>, AskError> {
     let path =
         place.key_file.as_deref().ok_or_else(|| usage("say who you are: --key-file FILE"))?;
     let bad = |error: std::io::Error| {
@@ -190,7 +190,7 @@ fn read_key(place: &Place) -> Result<Secret<String>, AskError> {
     Ok(Secret::new(text.expose().trim().to_owned()))
 }
 
-async fn send(
+pub(crate) async fn send(
     place: &Place,
     word: &str,
     key: Option<&Secret<String>>,
@@ -240,7 +240,7 @@ async fn send(
 }
 
 /// The certificates of a PEM file, DER.
-fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, AskError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, AskError> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;
     let bad = |why: String| usage(format!("{}: {why}", path.display()));

@@ -216,6 +216,27 @@ impl Knobs {
         self.enforcement.turn(enforcement);
         Ok(())
     }
+
+    /// What the upstream is shown of Ward from now on; recorded before it is so, without the secret.
+    pub(crate) async fn turn_credentials(
+        &self,
+        authorization: Option<HeaderValue>,
+        turned: Turned<'_>,
+    ) -> Result<(), HouseError> {
+        let correlation = CorrelationId::new(&*self.system.clock, &*self.system.rng);
+        self.sink.record(vec![self.turned_event(turned, correlation)]).await?;
+        self.credentials.turn(authorization);
+        Ok(())
+    }
+
+    fn turned_event(&self, turned: Turned<'_>, correlation: CorrelationId) -> Event {
+        let (tenant, now) = (self.tenant.clone(), self.system.clock.now());
+        let mut event = Event::new(EventKind::Operator, turned.action, tenant, now, correlation);
+        event.actor.operator = turned.operator.map(|name| name.to_owned().into());
+        let changed = turned.changed.join(", ");
+        let end = changed.floor_char_boundary(1000);
+        event.with("changed", changed.get(..end).unwrap_or_default())
+    }
 }
 
 /// Which mode is in force from now on, and what is excepted.
@@ -239,27 +260,6 @@ impl HouseConfig {
         format!("{}/{}/fhir", self.origin, self.tenant)
     }
 
-
-    /// What the upstream is shown of Ward from now on; recorded before it is so, without the secret.
-    pub(crate) async fn turn_credentials(
-        &self,
-        authorization: Option<HeaderValue>,
-        turned: Turned<'_>,
-    ) -> Result<(), HouseError> {
-        let correlation = CorrelationId::new(&*self.system.clock, &*self.system.rng);
-        self.sink.record(vec![self.turned_event(turned, correlation)]).await?;
-        self.credentials.turn(authorization);
-        Ok(())
-    }
-
-    fn turned_event(&self, turned: Turned<'_>, correlation: CorrelationId) -> Event {
-        let (tenant, now) = (self.tenant.clone(), self.system.clock.now());
-        let mut event = Event::new(EventKind::Operator, turned.action, tenant, now, correlation);
-        event.actor.operator = turned.operator.map(|name| name.to_owned().into());
-        let changed = turned.changed.join(", ");
-        let end = changed.floor_char_boundary(1000);
-        event.with("changed", changed.get(..end).unwrap_or_default())
-    }
     /// Public base of the token and registration endpoints.
     pub fn oauth_base(&self) -> String {
         format!("{}/{}/oauth", self.origin, self.tenant)
@@ -416,6 +416,8 @@ impl House {
             },
         )?;
         let gateway = Arc::new(gateway);
+        let credentials = gateway.credentials();
+        credentials.turn(outward.authorization);
         let enforcement = gateway.dial();
         let machine = Arc::new(Machine::new(backup::Source {
             paths: paths.clone(),
@@ -439,8 +441,6 @@ impl House {
         ));
 
         let started = Event::new(
-        let credentials = gateway.credentials();
-        credentials.turn(outward.authorization);
             EventKind::LogStarted,
             "started",
             config.tenant.clone(),
@@ -464,6 +464,7 @@ impl House {
             tls: config.tls.clone(),
             ceilings: detector.dial(),
             enforcement: enforcement.clone(),
+            credentials,
             sink: sink.clone(),
             tenant: config.tenant.clone(),
             system: system.clone(),
@@ -487,9 +488,10 @@ impl House {
         );
         let findings =
             responder.follow(&*bus, history.clone()).await.map_err(HouseError::History)?;
-            credentials,
         let mut tasks = vec![tokio::spawn(watch.run()), tokio::spawn(responder.run(findings))];
         tasks.extend(owed);
+        // What a list revokes has no grant from then on.
+        tasks.push(tokio::spawn(admin.clone().follow_lists()));
 
         let front = Arc::new(Front { issuer, gateway });
         let tls = config.tls;

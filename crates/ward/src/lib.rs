@@ -21,6 +21,7 @@ pub mod house;
 mod init;
 mod log_command;
 pub mod ops;
+mod passport_command;
 pub mod paths;
 mod private;
 mod report_command;
@@ -95,6 +96,7 @@ pub fn main() -> ExitCode {
         let _file_size = signal(SignalKind::from_raw(SIGXFSZ));
         match cli.command {
             Command::Admin(command) => Ok(admin_command::run(&command).await),
+            Command::Passport(command) => Ok(passport_command::run(&command).await),
             Command::Demo(demo) => Box::pin(demo::run(&demo)).await,
             Command::Backup(command) => Ok(backup::command::backup(&command).await),
             Command::Restore(command) => Ok(backup::command::restored(&command)),

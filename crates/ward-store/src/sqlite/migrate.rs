@@ -42,6 +42,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0004_log_marks",
         script: include_str!("../../migrations/0004_log_marks.sql"),
     },
+    Migration {
+        version: 5,
+        name: "0005_presented",
+        script: include_str!("../../migrations/0005_presented.sql"),
+    },
 ];
 
 /// Brings the schema to the newest of `migrations`.

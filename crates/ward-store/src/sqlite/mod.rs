@@ -11,6 +11,7 @@ mod incidents;
 mod migrate;
 mod operators;
 mod outbox;
+mod presented;
 mod registrations;
 mod replays;
 mod rosters;
@@ -118,6 +119,7 @@ impl Store {
             outbox: self.clone(),
             operators: self.clone(),
             probe: self.clone(),
+            presented: self.clone(),
         }
     }
 

@@ -484,3 +484,32 @@ async fn a_vault_of_another_store_is_refused_before_anything_is_written() {
         assert!(matches!(put, Err(StoreError::WrongVault)));
     }
 }
+
+#[tokio::test]
+async fn a_renewed_path_is_kept_while_a_grant_rests_on_it() {
+    let house = House::new();
+    let store = house.open();
+    let (tenant, now) = (house.world.tenant.clone(), house.world.now());
+    let leaf = ward_core::Thumbprint(ward_core::crypto::sha256(&[b"leaf"]));
+    let (path, other) = (vec![b"leaf".to_vec(), b"issuer".to_vec()], vec![b"other".to_vec()]);
+    let (soon, late) = (now.plus(Duration::from_mins(5)), now.plus(Duration::from_mins(10)));
+    store.presented.keep(&tenant, path.clone(), late).await.unwrap();
+    // A shorter time does not shorten it.
+    store.presented.keep(&tenant, path.clone(), soon).await.unwrap();
+    store.presented.keep(&tenant, Vec::new(), late).await.unwrap();
+    assert_eq!(store.presented.path(&tenant, leaf).await.unwrap(), path);
+    assert!(store.presented.path(&house.world.other, leaf).await.unwrap().is_empty());
+    let long = vec![vec![0; 8]; 9];
+    assert!(store.presented.keep(&tenant, long, late).await.is_err());
+    let large = vec![vec![0; 64 * 1024 + 1]];
+    assert!(store.presented.keep(&tenant, large, late).await.is_err());
+    drop(store);
+    let store = house.open();
+    let day = Duration::from_hours(24);
+    house.world.clock.advance(day);
+    store.presented.keep(&tenant, other.clone(), late.plus(day)).await.unwrap();
+    assert_eq!(store.presented.path(&tenant, leaf).await.unwrap(), path, "a day longer");
+    house.world.clock.advance(Duration::from_mins(11));
+    store.presented.keep(&tenant, other, late.plus(day)).await.unwrap();
+    assert!(store.presented.path(&tenant, leaf).await.unwrap().is_empty(), "and then no more");
+}

@@ -36,6 +36,10 @@ impl Site for Machine {
         })
     }
 
+    fn tls_certificate(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
+        Box::pin(async move { self.reloader.get()?.tls_certificate().await })
+    }
+
     fn back_up<'a>(
         &'a self,
         operator: &'a str,

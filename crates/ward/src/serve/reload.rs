@@ -182,6 +182,12 @@ impl Reloader {
         }
     }
 
+    /// The certificate of the listener as its file says it, DER.
+    pub async fn tls_certificate(&self) -> Option<Vec<u8>> {
+        let state = self.state.lock().await;
+        gather(&state.config).ok()?.tls_chain.first().map(|leaf| leaf.der().to_vec())
+    }
+
     /// All but the credentials for the upstream.
     async fn take(
         &self,

@@ -34,6 +34,7 @@ mod hostile;
 mod observe;
 mod operators;
 mod ops;
+mod passport;
 mod pki;
 mod place;
 mod rows;

@@ -27,12 +27,12 @@ async fn raw(to: SocketAddr, bytes: &[u8]) -> Answer {
     parse(&received)
 }
 
-async fn command(to: SocketAddr, key: &str, word: &str, fields: Value) -> Answer {
+pub async fn command(to: SocketAddr, key: &str, word: &str, fields: Value) -> Answer {
     ask(to, "POST", &format!("/admin/v1/{word}"), key, &fields.to_string()).await
 }
 
 /// The first operator's key.
-async fn bootstrap(world: &World, to: SocketAddr, name: &str) -> String {
+pub async fn bootstrap(world: &World, to: SocketAddr, name: &str) -> String {
     let code = world.house.admin.offer_bootstrap().await.unwrap().unwrap();
     let fields = json!({ "code": code.expose(), "name": name });
     let answer = command(to, "", "bootstrap", fields).await;
@@ -40,7 +40,7 @@ async fn bootstrap(world: &World, to: SocketAddr, name: &str) -> String {
     answer.json()["operator-added"]["key"].as_str().unwrap().to_owned()
 }
 
-async fn add(to: SocketAddr, key: &str, name: &str, role: &str) -> String {
+pub async fn add(to: SocketAddr, key: &str, name: &str, role: &str) -> String {
     let answer = command(to, key, "add-operator", json!({ "name": name, "role": role })).await;
     assert_eq!(answer.status, 200, "{}", answer.json());
     answer.json()["operator-added"]["key"].as_str().unwrap().to_owned()
@@ -111,6 +111,9 @@ async fn roles_are_a_table_and_refusals_are_recorded() {
         ("list-operators", json!({}), 200, 200, 200),
         ("list-approvals", json!({}), 200, 200, 200),
         ("what-if", json!({ "subject": grant }), 200, 200, 200),
+        ("passport", json!({}), 200, 200, 200),
+        ("passport-what-if", json!({ "certificate": "00" }), 404, 404, 404),
+        ("expiring", json!({ "days": 30 }), 200, 200, 200),
         ("import-roster", roster, 403, 200, 200),
         ("refresh-lists", json!({}), 403, 200, 200),
         ("revoke", json!({ "subject": grant, "reason": "test" }), 403, 403, 404),
