@@ -13,7 +13,7 @@ use rcgen::{
 };
 use serde_json::json;
 use ward_core::{Secret, Timestamp};
-use ward_trust::ocsp::{Respond, respond};
+use ward_trust::ocsp::{Respond, request, respond};
 use ward_trust::{Alg, Certificate, CertificateStatus, OcspAnswer, SigningIdentity};
 
 fn keep(target: &str, name: &str, bytes: &[u8]) {
@@ -142,6 +142,12 @@ fn bundles() {
     keep("bundle", "empty", br#"{"resourceType":"Bundle","type":"searchset"}"#);
 }
 
+/// What a member asks about the leaf.
+fn ocsp_request(root: &[u8], leaf: &[u8]) -> Vec<u8> {
+    let [root, leaf] = [root, leaf].map(|der| Certificate::from_der(der).unwrap());
+    request(&leaf, &root, Some(&[7; 16])).unwrap()
+}
+
 /// What the root's own responder says of the leaf.
 fn ocsp_answer(root: &[u8], leaf: &[u8], key: &KeyPair) -> Vec<u8> {
     let (issuer, leaf) =
@@ -193,6 +199,7 @@ fn trust() {
     keep("der", "root", root_certificate.der());
     keep("der", "leaf", leaf.der());
     keep("der", "list", list.signed_by(&issuer).unwrap().der());
+    keep("der", "ocsp-request", &ocsp_request(root_certificate.der(), leaf.der()));
     keep("der", "ocsp-answer", &ocsp_answer(root_certificate.der(), leaf.der(), issuer.key()));
 
     let chain = vec![leaf.der().to_vec(), root_certificate.der().to_vec()];
