@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, Entry, HOST, USER_AGENT};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -28,6 +28,7 @@ use tokio_rustls::TlsConnector;
 use ward_core::Limits;
 
 use crate::http::{Body, BodyError, read_body};
+use crate::lines::{Answer, Failure, Line, Lines};
 use crate::wire::{Duplex, Guarded};
 
 /// Why an answer could not be had.
@@ -165,6 +166,22 @@ impl Target {
         Ok(Self { https, host: authority.host().to_ascii_lowercase(), port })
     }
 
+    /// What connections are kept by.
+    fn place(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}:{}", self.host, self.port)
+    }
+
+    /// The `Host` field; without a port that goes without saying.
+    fn host_header(&self) -> Result<HeaderValue, FetchError> {
+        let usual = if self.https { 443 } else { 80 };
+        let text = match self.port {
+            port if port == usual => self.host.clone(),
+            port => format!("{}:{port}", self.host),
+        };
+        HeaderValue::try_from(text).map_err(|_| FetchError::Refused("the host is not one"))
+    }
+
     fn bare_host(&self) -> &str {
         self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
     }
@@ -232,11 +249,13 @@ impl Connector {
     }
 }
 
+/// Octets that an answer's head may have at least, whatever the bound for callers.
+const LEAST_BUFFER: usize = 64 * 1024;
 /// Addresses of one host that are looked at.
 const MAX_ADDRESSES: usize = 16;
 
 /// A connection as hyper wants it.
-struct Wire(TokioIo<Guarded>);
+pub(crate) struct Wire(TokioIo<Guarded>);
 
 impl Connection for Wire {
     fn connected(&self) -> Connected {
@@ -301,7 +320,10 @@ impl tower_service::Service<Uri> for Connector {
 /// The HTTP client. Cloning shares its connections.
 #[derive(Clone)]
 pub struct HttpClient {
-    client: Client<Connector, Full<Bytes>>,
+    connector: Connector,
+    /// Connections of whole requests.
+    lines: Arc<Lines>,
+    /// Those of requests whose bodies are still coming.
     streaming: Client<Connector, Body>,
 }
 
@@ -324,12 +346,11 @@ impl HttpClient {
             // not meet a closing one.
             .pool_idle_timeout(Duration::from_secs(5))
             .pool_max_idle_per_host(64)
-            .http1_max_buf_size(limits.header_bytes.max(64 * 1024))
+            .http1_max_buf_size(limits.header_bytes.max(LEAST_BUFFER))
             .http1_max_headers(limits.header_count);
         let connector = Connector { egress: Arc::new(egress), tls, limits };
-        let client = builder.build(connector.clone());
-        let streaming = builder.build(connector);
-        Self { client, streaming }
+        let streaming = builder.build(connector.clone());
+        Self { connector, lines: Arc::default(), streaming }
     }
 
     /// Sends a request to its absolute URL and reads the whole answer: at most `max_body` octets, all
@@ -340,18 +361,23 @@ impl HttpClient {
         max_body: usize,
         timeout: Duration,
     ) -> Result<Response<Bytes>, FetchError> {
-        Target::parse(request.uri())?;
+        let target = Target::parse(request.uri())?;
+        let uri = request.uri().clone();
+        // Towards the server it is the path and query, and the host is a header (RFC 9112 §3.2.1).
+        *request.uri_mut() = uri
+            .path_and_query()
+            .map_or_else(|| Uri::from_static("/"), |below| Uri::from(below.clone()));
         let headers = request.headers_mut();
+        if let Entry::Vacant(host) = headers.entry(HOST) {
+            host.insert(target.host_header()?);
+        }
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers
             .entry(USER_AGENT)
             .or_insert(HeaderValue::from_static(concat!("ward/", env!("CARGO_PKG_VERSION"))));
         let exchange = async {
-            let answer = self
-                .client
-                .request(request.map(Full::new))
-                .await
-                .map_err(|error| explain(&error))?;
+            let place = target.place();
+            let answer = self.ask(&place, &uri, request.map(Full::new)).await?;
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 return Err(FetchError::Broken);
             }
@@ -359,15 +385,42 @@ impl HttpClient {
             if answer.headers().get_all(CONTENT_ENCODING).iter().any(coded) {
                 return Err(FetchError::Encoded);
             }
-            let (head, body) = answer.into_parts();
-            let body = read_body(body, max_body, timeout).await.map_err(|error| match error {
+            let (head, mut answer) = answer.into_parts();
+            let body = read_body(&mut answer, max_body, timeout).await;
+            let body = body.map_err(|error| match error {
                 BodyError::TooLarge(limit) => FetchError::TooLarge(limit),
                 BodyError::Timeout => FetchError::Timeout,
                 BodyError::Broken => FetchError::Broken,
             })?;
+            self.lines.keep(&place, answer).await;
             Ok(Response::from_parts(head, body))
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(FetchError::Timeout))
+    }
+
+    /// Sends a request over a kept connection, or over a new one.
+    async fn ask(
+        &self,
+        place: &str,
+        uri: &Uri,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Answer>, FetchError> {
+        while let Some(line) = self.lines.take(place).await {
+            request = match line.send(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Unsent(request)) => *request,
+                Err(Failure::Broken) => return Err(FetchError::Broken),
+            };
+        }
+        let wire = self.connector.clone().connect(uri.clone()).await?;
+        let limits = &self.connector.limits;
+        let (sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(limits.header_bytes.max(LEAST_BUFFER))
+            .max_headers(limits.header_count)
+            .handshake(wire)
+            .await
+            .map_err(|_| FetchError::Broken)?;
+        Ok(Line::new(sender, connection).send(request).await?)
     }
 
     /// Sends a request whose body is still coming, and hands the answer back as its head arrives, within

@@ -15,6 +15,7 @@ mod heads;
 pub mod http;
 mod http2;
 mod kept;
+mod lines;
 pub mod lists;
 mod places;
 pub mod server;
