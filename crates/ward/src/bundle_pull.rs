@@ -33,8 +33,8 @@ pub struct Standing {
     pub expires: Option<Timestamp>,
     /// When the community was last heard of, be it with the same bundle.
     pub heard: Option<Timestamp>,
-    /// Why the last pull brought nothing: a word.
-    pub failure: Option<&'static str>,
+    /// Whether what the last pull brought was refused (`true`) or nothing could be had (`false`); `None`: all is well.
+    pub refused: Option<bool>,
 }
 
 /// How the bundles stand, for readiness and metrics.
@@ -185,7 +185,7 @@ impl Puller {
                 Ok(()) => {
                     self.bundles.note(&uri, |standing| {
                         standing.heard = Some(now);
-                        standing.failure = None;
+                        standing.refused = None;
                     });
                     self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&uri);
                 }
@@ -261,7 +261,7 @@ impl Puller {
 
     /// Says it: loudly where somebody may be at work, and records a refusal once.
     async fn failed(&self, uri: &CommunityUri, error: &PullError) {
-        self.bundles.note(uri, |standing| standing.failure = Some(error.word()));
+        self.bundles.note(uri, |standing| standing.refused = Some(error.is_refusal()));
         let said = error.to_string();
         let known = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

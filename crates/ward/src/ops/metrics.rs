@@ -101,11 +101,11 @@ catalogue! {
     BUNDLES = Gauge "ward_bundles" ["state"]
         "Trust bundles: fresh, ended, or missing (none was ever taken)";
     BUNDLE_LEFT = Gauge "ward_bundle_expiry_seconds" []
-        "Time until the first trust bundle ends; negative once one has";
+        "Time until the first trust bundle ends; negative once one has, +Inf where none is followed";
     BUNDLE_HEARD = Gauge "ward_bundle_heard_seconds" []
         "Longest time since a community's good trust bundle was last seen at its place";
     BUNDLE_FAILING = Gauge "ward_bundle_failing" ["why"]
-        "Communities whose last trust bundle was not had or refused, by why (roll-back: look at once)";
+        "Communities whose last trust bundle was refused (look at once: the diagnostics say why) or not to be had";
     READY = Gauge "ward_ready" ["component"] "1 where the part works, else 0; as /readyz";
     MODE = Gauge "ward_mode" ["mode"]
         "1 at the mode in force, `observe` (nothing is blocked) or `enforce`, and 0 at the other";
@@ -440,20 +440,16 @@ impl Looked {
             let labels = [("state", state)];
             states.encode_family(&labels)?.encode_gauge(&number(count as u64))?;
         }
-        if let Some(first) = bundles.iter().filter_map(|one| one.expires).min() {
-            gauge(to, BUNDLE_LEFT, seconds(now, first))?;
-        }
-        if let Some(oldest) = bundles.iter().filter_map(|one| one.heard).min() {
-            gauge(to, BUNDLE_HEARD, seconds(oldest, now))?;
-        }
-        let mut why = std::collections::BTreeMap::new();
-        for word in bundles.iter().filter_map(|one| one.failure) {
-            *why.entry(word).or_insert(0_u64) += 1;
-        }
+        // Shown where nobody is followed too, so that an alarm can be written once for all.
+        let first = bundles.iter().filter_map(|one| one.expires).min();
+        gauge(to, BUNDLE_LEFT, first.map_or(f64::INFINITY, |first| seconds(now, first)))?;
+        let oldest = bundles.iter().filter_map(|one| one.heard).min();
+        gauge(to, BUNDLE_HEARD, oldest.map_or(0.0, |oldest| seconds(oldest, now)))?;
         let (name, help) = (BUNDLE_FAILING.name, BUNDLE_FAILING.help);
         let mut failing = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (word, count) in why {
-            failing.encode_family(&[("why", word)])?.encode_gauge(&number(count))?;
+        for (word, refused) in [("refused", true), ("unavailable", false)] {
+            let count = bundles.iter().filter(|one| one.refused == Some(refused)).count();
+            failing.encode_family(&[("why", word)])?.encode_gauge(&number(count as u64))?;
         }
         Ok(())
     }

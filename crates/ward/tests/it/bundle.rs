@@ -16,7 +16,7 @@ use ward_trust::{Bundle, Certificate};
 
 use crate::pki::authorities::{By, depth};
 use crate::pki::{COMMUNITY, Leaf, Member, Pki};
-use crate::place::{Place, Serving, pem, replaced, said, sandbox, ward};
+use crate::place::{Place, Serving, free_port, pem, replaced, said, sandbox, ward};
 
 const PLACE: &str = "/bundle.jwt";
 
@@ -320,4 +320,94 @@ async fn refused_bundles_change_nothing_and_an_ended_one_closes_the_door() {
     let (done, text) = late.register();
     assert!(done, "{text}");
     assert!(late.read().0);
+}
+
+/// The operator's commands make what a member follows: from `ward community` to a registered partner, and to the next bundle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_follows_what_ward_community_publishes() {
+    let upstream = sandbox().await;
+    let place = Place::init(&upstream.base_url);
+    let port = free_port();
+    let public = format!("http://127.0.0.1:{port}");
+    let path = |name: &str| place.path(name).to_str().unwrap().to_owned();
+    let dir = path("c");
+    let community = |arguments: &[&str]| {
+        let output = ward(&[&["community"], arguments].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    community(&["init", &dir, "--uri", COMMUNITY, "--public", &public]);
+    let (request, chain) = (path("w/community/request.pem"), path("w/community/certificate.pem"));
+    community(&[
+        "issue",
+        &dir,
+        "--request",
+        &request,
+        "--profile",
+        "server",
+        "--uri",
+        &place.base,
+        "--out",
+        &chain,
+    ]);
+    fs::copy(place.path("c/root.pem"), place.path("w/community/anchors.pem")).unwrap();
+    let told = community(&["bundle", "publish", &dir, "--days", "30"]);
+    assert!(told.contains("bundle 1") && told.contains("/bundle.jwt"), "{told}");
+    let told = community(&["directory", "publish", &dir]);
+    assert!(told.contains("2 entries"), "{told}");
+    let listen = format!("127.0.0.1:{port}");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ward"))
+        .args(["community", "serve", &dir, "--listen", &listen])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let stdout = child.stdout.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+    assert!(line.contains("serving"), "{line}");
+
+    place.edit(|text| {
+        let anchors = "anchors = \"community/anchors.pem\"";
+        let text =
+            replaced(&text, anchors, &format!("{anchors}\nbundle = \"{public}/bundle.jwt\""));
+        let private = format!("allow_private = [\"{listen}\"]");
+        let text = replaced(&text, "#allow_private = []", &private);
+        replaced(&text, "#bundle_interval = \"15m\"", "bundle_interval = \"200ms\"")
+    });
+    let mut serving = Serving::start(&place).await;
+    serving.until("sequence=1 ").await;
+    community(&["bundle", "publish", &dir]);
+    serving.until("sequence=2 ").await;
+
+    let to = listen.parse().unwrap();
+    let directory = crate::ops::ask(to, "GET", "/directory.json", "", "").await;
+    assert_eq!(directory.header("content-type"), Some("application/fhir+json"));
+    let directory = directory.json();
+    let endpoint = directory["entry"].as_array().unwrap().iter().find_map(|entry| {
+        let resource = &entry["resource"];
+        (resource["resourceType"] == "Endpoint").then(|| resource["address"].clone())
+    });
+    assert_eq!(endpoint, Some(json!(place.base)));
+    // No member can be the community: whoever had its URI would sign the next bundle.
+    community(&["request", "--uri", COMMUNITY, "--out", &path("m")]);
+    let refused = ward(&[
+        "community",
+        "issue",
+        &dir,
+        "--request",
+        &path("m/request.pem"),
+        "--profile",
+        "client",
+        "--uri",
+        COMMUNITY,
+        "--out",
+        &path("m/certificate.pem"),
+    ]);
+    assert!(
+        !refused.status.success() && said(&refused).contains("the community itself"),
+        "{}",
+        said(&refused)
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
