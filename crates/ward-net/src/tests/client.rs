@@ -125,3 +125,38 @@ async fn a_closed_door_is_no_connection() {
     let got = client_to(address).get(&format!("http://{address}/"), 10, SOON).await;
     assert!(matches!(got, Err(FetchError::Connect(_))), "{got:?}");
 }
+
+/// A kept connection that was closed, or on which anything came unasked, carries no further request.
+#[tokio::test]
+async fn a_kept_connection_is_used_again_only_while_it_is_silent_and_open() {
+    const LIE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nlie";
+    for (unasked, closes) in [("", true), (LIE, false), (LIE, true), ("x", false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = tokio::spawn(async move {
+            let mut kept = Vec::new();
+            for turn in 0..3 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = [0; 1024];
+                assert!(stream.read(&mut head).await.unwrap() > 0);
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{turn}{unasked}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                if !closes {
+                    kept.push(stream);
+                }
+            }
+            kept
+        });
+        let client = client_to(address);
+        for turn in 0..3 {
+            let (target, long) = (format!("http://{address}/"), Duration::from_mins(1));
+            let mut got = client.get(&target, 10, long).await;
+            // A request may meet the end of its connection on the way.
+            while closes && matches!(got, Err(FetchError::Broken)) {
+                got = client.get(&target, 10, long).await;
+            }
+            assert_eq!(got.unwrap().into_body(), turn.to_string(), "{unasked:?} {closes}");
+        }
+        served.await.unwrap();
+    }
+}
