@@ -66,7 +66,9 @@ pub enum CommunityError {
     #[error("no OCSP answer: {0}")]
     Ocsp(#[from] ward_trust::OcspError),
     /// The URI is the community's own: whoever has a certificate for it signs trust bundles.
-    #[error("not issued: {0} is the community itself, and no member may be it; name the member's own URI")]
+    #[error(
+        "not issued: {0} is the community itself, and no member may be it; name the member's own URI"
+    )]
     UriReserved(String),
     /// Members would refuse the trust bundle. Nothing was published.
     #[error("not published: {0}")]
