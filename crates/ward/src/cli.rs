@@ -51,8 +51,11 @@ pub(crate) enum Command {
 /// server with synthetic patients, Ward in front of it over TLS, and a partner's client. After the
 /// walk it stays up and prints `curl` lines, until Ctrl-C.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 pub(crate) struct Demo {
+    #[command(subcommand)]
+    pub(crate) act: Option<Act>,
+
     /// Keep everything in this directory; run again with it to come back with the same state.
     /// Without it a temporary directory is used and removed at the end.
     #[arg(long, value_name = "DIR")]
@@ -86,6 +89,12 @@ pub(crate) struct Demo {
     /// Misconfigure the hospital in one way, so that a test can see the walk notice it.
     #[arg(long, hide = true, value_enum)]
     pub(crate) sabotage: Option<Sabotage>,
+}
+
+/// Demos of one thing each.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Act {
+    Trust(crate::demo::trust::Trust),
 }
 
 /// Ways to misconfigure the sample hospital.

@@ -346,12 +346,12 @@ fn first(ids: &[String]) -> &str {
 }
 
 /// `host:port` of a URL that has both.
-fn authority(url: &str) -> String {
+pub(super) fn authority(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest).to_owned()
 }
 
-async fn listen(port: u16, what: &'static str) -> Result<TcpListener, DemoError> {
+pub(super) async fn listen(port: u16, what: &'static str) -> Result<TcpListener, DemoError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| DemoError {
         what,
         why: format!(

@@ -6,12 +6,13 @@
 mod hospital;
 mod partner;
 mod report;
+pub(crate) mod trust;
 mod walk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::Demo;
+use crate::cli::{Act, Demo};
 use crate::house::{System, system};
 use crate::paths::Paths;
 use crate::private;
@@ -66,6 +67,9 @@ impl Drop for DataDir {
 }
 
 pub(crate) async fn run(options: &Demo) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    if let Some(Act::Trust(options)) = &options.act {
+        return Box::pin(trust::run(options)).await;
+    }
     let ui = Ui::new(options.json);
     let data = DataDir::choose(options.data.as_ref())?;
     let paths = Paths::new(&data.path);

@@ -24,6 +24,7 @@ mod client_command;
 mod command_line;
 mod community;
 mod conformance;
+mod demo_trust;
 mod docs;
 mod durability;
 mod fault_table;

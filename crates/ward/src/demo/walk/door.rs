@@ -221,7 +221,7 @@ fn words(answer: &Answer) -> String {
 }
 
 /// The error code of a refusal, and the answer in words.
-pub(super) fn refusal<T>(result: Result<T, ClientError>) -> (Option<String>, String) {
+pub(in crate::demo) fn refusal<T>(result: Result<T, ClientError>) -> (Option<String>, String) {
     match result {
         Ok(_) => (None, "200".to_owned()),
         Err(ClientError::Refused { status, code, .. }) => {

@@ -15,6 +15,7 @@ use super::hospital::Hospital;
 use super::report::{Report, Step};
 use super::{DemoError, doing};
 use attack::scrape;
+pub(super) use door::refusal;
 use door::{
     beyond_scope, community, discovery, outside_roster, read, registration, replay, revoked,
     search, smuggled, token,
@@ -22,7 +23,7 @@ use door::{
 use evidence::{proof, tampering};
 
 /// What a step found.
-struct Found {
+pub(super) struct Found {
     ok: bool,
     got: String,
     facts: Map<String, Value>,
@@ -30,11 +31,11 @@ struct Found {
 }
 
 impl Found {
-    fn new(ok: bool, got: impl Into<String>) -> Self {
+    pub(super) fn new(ok: bool, got: impl Into<String>) -> Self {
         Self { ok, got: got.into(), facts: Map::new(), detail: String::new() }
     }
 
-    fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub(super) fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.insert(name.to_owned(), value.into());
         self
     }
@@ -46,11 +47,11 @@ impl Found {
 }
 
 /// What is being tried, what should come back, and why.
-struct Plan {
-    step: &'static str,
-    tried: String,
-    expected: &'static str,
-    why: &'static str,
+pub(super) struct Plan {
+    pub(super) step: &'static str,
+    pub(super) tried: String,
+    pub(super) expected: &'static str,
+    pub(super) why: &'static str,
 }
 
 /// What earlier steps leave for later ones.
@@ -88,7 +89,7 @@ impl Carried {
     }
 }
 
-async fn step(
+pub(super) async fn step(
     report: &mut Report,
     now: impl Fn() -> Timestamp,
     plan: Plan,
