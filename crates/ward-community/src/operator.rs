@@ -4,6 +4,7 @@
 //! event → only then hand out. If the log does not take the event, the act stands but is not handed
 //! out, and the event goes first at the next act or start: state and log agree (rule 4).
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -73,6 +74,8 @@ pub struct OperatorDeps {
     pub clock: Arc<dyn Clock>,
     /// Randomness, for serial numbers and ids.
     pub rng: Arc<dyn Rng>,
+    /// Who acts, for every event: a person by the name that they gave, or a program by its own.
+    pub operator: Cow<'static, str>,
 }
 
 /// A new certificate with its key; the operator keeps no copy of the key.

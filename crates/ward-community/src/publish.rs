@@ -96,7 +96,7 @@ pub(crate) fn event(register: &Register, deps: &OperatorDeps, action: &'static s
     let mut event =
         Event::new(EventKind::Community, action, register.tenant.clone(), at, correlation);
     event.actor.community = Some(register.uri.clone());
-    event.actor.operator = Some("ward-community".into());
+    event.actor.operator = Some(deps.operator.clone());
     event
 }
 

@@ -91,6 +91,7 @@ impl Lab {
             sink: self.sink.clone(),
             clock: self.clock.clone(),
             rng: Arc::new(SystemRng),
+            operator: "alice".into(),
         }
     }
 
@@ -217,6 +218,7 @@ async fn every_act_is_an_event() {
     assert_eq!(events[4].body.detail["reason"], "cessation-of-operation");
     assert_eq!(events[5].body.detail["number"], "2");
     assert!(events.iter().all(|event| event.actor.community.as_ref() == Some(operator.uri())));
+    assert!(events.iter().all(|event| event.actor.operator.as_deref() == Some("alice")));
 }
 
 #[tokio::test]

@@ -46,6 +46,9 @@ pub(crate) struct Place {
     /// File with the passphrase that opens the vault instead: at least 12 characters, readable by its owner only.
     #[arg(long, value_name = "FILE", conflicts_with = "key_file")]
     pub(crate) passphrase_file: Option<PathBuf>,
+    /// Who acts, for the community's log; without it the name of this account.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) operator: Option<String>,
 }
 
 /// Where the root's key is, when it is there.

@@ -233,7 +233,7 @@ async fn serve(
     options: &Serve,
     system: &System,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let home = Home::new(&options.place, None, system);
+    let home = Home::new(&options.place, None, system).by_itself("ward-community-serve");
     keep_up(&home).await?;
     let keys = home.vault(false)?;
     let public = PublicServer::new(home.ca(), keys, system.clock.clone())

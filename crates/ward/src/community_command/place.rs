@@ -10,6 +10,7 @@
 //!
 //! Refused: a directory that others can enter, and to go on while somebody else acts.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,12 +34,16 @@ type Result<T> = std::result::Result<T, CommunityCommandError>;
 const MAX_PASSPHRASE: u64 = 4096;
 /// Shortest passphrase, characters.
 const MIN_PASSPHRASE: usize = 12;
+/// Longest name of who acts, characters.
+const MAX_NAME: usize = 64;
 
 /// A directory and what opens it.
 pub(crate) struct Home<'a> {
     place: &'a args::Place,
     root: Option<&'a args::Root>,
     pub(crate) system: &'a System,
+    /// The program's own name, where it acts by itself.
+    program: Option<&'static str>,
 }
 
 impl<'a> Home<'a> {
@@ -47,7 +52,12 @@ impl<'a> Home<'a> {
         root: Option<&'a args::Root>,
         system: &'a System,
     ) -> Self {
-        Self { place, root, system }
+        Self { place, root, system, program: None }
+    }
+
+    /// Acts are the program's own, and nobody's in particular.
+    pub(crate) fn by_itself(self, program: &'static str) -> Self {
+        Self { program: Some(program), ..self }
     }
 
     fn dir(&self) -> &Path {
@@ -132,8 +142,23 @@ impl<'a> Home<'a> {
             sink: log.clone(),
             clock: system.clock.clone(),
             rng: system.rng.clone(),
+            operator: self.operator()?,
         };
         Ok((deps, log))
+    }
+
+    /// Who acts: the name that was given, else the account's.
+    fn operator(&self) -> Result<Cow<'static, str>> {
+        if let Some(program) = self.program {
+            return Ok(program.into());
+        }
+        let Some(name) = &self.place.operator else { return Ok(account().into()) };
+        let fits = !name.trim().is_empty() && name.chars().count() <= MAX_NAME;
+        if fits && !name.chars().any(char::is_control) {
+            return Ok(name.clone().into());
+        }
+        let why = "must be 1 to 64 visible characters, as \"Alice Example\"".to_owned();
+        Err(CommunityCommandError::Option { flag: "--operator", why })
     }
 
     /// Opens the community for one act.
@@ -177,6 +202,21 @@ pub(crate) async fn hold(dir: &Path) -> Result<File> {
     })
     .await;
     held.map_err(std::io::Error::other).flatten().map_err(file(&path))
+}
+
+/// The account of the system that this program runs under: its name, else its number.
+fn account() -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(own) = fs::metadata("/proc/self") else { return "unknown".to_owned() };
+    let number = own.uid().to_string();
+    let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let is_it = fields.nth(1)? == number;
+        (is_it && name.chars().count() <= MAX_NAME).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| format!("uid-{number}"))
 }
 
 pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> CommunityCommandError {

@@ -86,6 +86,7 @@ fn deps(dir: &Path, system: &System) -> Result<(OperatorDeps, Arc<Log>), Sandbox
         sink: log.clone(),
         clock: system.clock.clone(),
         rng: system.rng.clone(),
+        operator: "ward-sandbox".into(),
     };
     Ok((deps, log))
 }
