@@ -13,6 +13,7 @@ fn raw(text: &str) -> Reply {
 
 type Make = fn() -> Reply;
 
+/// A19, A27, B6.
 #[tokio::test]
 async fn every_fault_of_the_upstream_has_one_clean_answer() {
     let table: &[(&str, Make, u16, u16)] = &[
