@@ -173,7 +173,7 @@ async fn an_idle_log_signs_its_last_entries_without_being_asked() {
         crate::writer::Tuning { checkpoint_every: std::time::Duration::from_millis(50), ..EAGER };
     let log = Log::open_tuned(house.options(Arc::new(disk.clone())), tuning).unwrap();
     log.record(vec![house.event("a")]).await.unwrap();
-    for _ in 0..200 {
+    for _ in 0..6000 {
         let note = log.reader().unwrap().checkpoint().unwrap();
         if Checkpoint::parse_unverified(&note).unwrap().size == 1 {
             log.close().await;
@@ -181,7 +181,7 @@ async fn an_idle_log_signs_its_last_entries_without_being_asked() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    panic!("no checkpoint within two seconds");
+    panic!("no checkpoint within a minute");
 }
 
 #[tokio::test]
@@ -368,7 +368,7 @@ async fn nobody_waits_for_a_writer_that_is_gone() {
     options.bus = Arc::new(Broken);
     let log = Log::open(options).unwrap();
     log.record(vec![house.event("durable before the bus hears of it")]).await.unwrap();
-    let wait = std::time::Duration::from_secs(5);
+    let wait = std::time::Duration::from_mins(1);
     let refused = tokio::time::timeout(wait, log.record(vec![house.event("late")])).await.unwrap();
     assert!(matches!(refused, Err(SinkError::Unwritable(_))));
     tokio::time::timeout(wait, log.close()).await.unwrap();
@@ -407,7 +407,7 @@ async fn a_clock_that_was_set_back_does_not_put_off_checkpoints() {
     house.clock.set_back(std::time::Duration::from_secs(200));
     log.record(vec![house.event("b")]).await.unwrap();
     // Signed behind the answer.
-    for _ in 0..200 {
+    for _ in 0..6000 {
         if signed() >= 1 {
             break;
         }
@@ -436,7 +436,7 @@ async fn a_restart_on_a_full_disk_comes_up_refuses_and_recovers_by_itself() {
     assert!(matches!(log.record(vec![house.event("read")]).await, Err(SinkError::Unwritable(_))));
     assert!(log.healthy().is_err());
     disk.set_capacity(None);
-    tokio::time::timeout(std::time::Duration::from_secs(10), owed).await.unwrap().unwrap();
+    tokio::time::timeout(std::time::Duration::from_mins(1), owed).await.unwrap().unwrap();
     assert_eq!((log.size(), store.waiting()), (4, 0));
     assert_eq!(
         log.reader().unwrap().event(3).await.unwrap().event.body.detail["name"],

@@ -76,7 +76,6 @@ async fn learn(records: Vec<Value>) -> Vec<String> {
         upstream_page: 4,
         refill_pages: 200,
         upstream_body_bytes: 32 * 1024,
-        upstream_timeout: std::time::Duration::from_secs(10),
         ..limits()
     };
     let door = Door::before(server(records), limits).await;

@@ -103,7 +103,7 @@ async fn a_caller_who_hangs_up_is_recorded_as_aborted() {
     let response =
         door.gateway.handle(request("GET", "/Observation?_count=200", &auth), peer).await;
     drop(response);
-    for _ in 0..100 {
+    for _ in 0..6000 {
         if steps(&door).last() == Some(&WindowStep::Aborted) {
             break;
         }

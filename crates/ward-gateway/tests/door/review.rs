@@ -36,11 +36,6 @@ fn deep(id: &str, owner: &str, levels: usize) -> Value {
     record
 }
 
-/// The time of a search is a work limit too: where none may be reached, a busy machine must not reach it.
-fn patient_limits() -> Limits {
-    Limits { upstream_timeout: Duration::from_mins(2), ..Limits::default() }
-}
-
 /// The answer without the name of its cursor.
 async fn told(door: &Door, target: &str) -> (StatusCode, Vec<(String, String)>, String) {
     let answer = door.get(target).await;
@@ -87,7 +82,7 @@ async fn one_hidden_record_changes_no_answer_at_any_number_of_visible_ones() {
         .flat_map(|asked| SHAPES.map(|shape| format!("{asked}{shape}")))
         .collect();
         let learn = async |records: Vec<Value>| {
-            let door = Door::before(server(records), patient_limits()).await;
+            let door = Door::before(server(records), limits()).await;
             let mut learned = Vec::new();
             for target in &targets {
                 learned.push((target.clone(), told(&door, target).await));
@@ -114,7 +109,7 @@ async fn one_hidden_record_changes_no_answer_at_any_number_of_visible_ones() {
 /// of two, the comparison above finds it.
 #[tokio::test]
 async fn the_work_limit_is_a_channel_where_it_is_reached() {
-    let limits = Limits { upstream_page: 2, refill_pages: 8, ..patient_limits() };
+    let limits = Limits { upstream_page: 2, refill_pages: 8, ..limits() };
     let target = "/Observation?performer=Practitioner/7,Patient/z&_count=1&_total=accurate";
     for (k, differs) in [(15, false), (16, true), (17, false)] {
         let mut records: Vec<Value> = (0..k).map(|n| visible(&format!("v{n}"))).collect();
@@ -132,9 +127,9 @@ async fn the_work_limit_is_a_channel_where_it_is_reached() {
 async fn the_old_work_limit_is_no_counter() {
     for k in [199, 200, 1599, 1600] {
         let mut records: Vec<Value> = (0..k).map(|n| visible(&format!("v{n}"))).collect();
-        let without = Door::before(server(records.clone()), patient_limits()).await;
+        let without = Door::before(server(records.clone()), limits()).await;
         records.insert(0, observation("hid", "z"));
-        let with = Door::before(server(records), patient_limits()).await;
+        let with = Door::before(server(records), limits()).await;
         for shape in ["_summary=count", "_count=1&_total=accurate"] {
             let target = format!("/Observation?{shape}");
             let answer = told(&without, &target).await;
@@ -168,13 +163,8 @@ async fn long_rosters_are_asked_for_in_parts_and_read_no_strangers() {
     let ids: Vec<String> = (0..23).map(|n| format!("p{n:02}")).collect();
     let mut records: Vec<Value> = (0..300).map(|n| encounter(1000 + n, "z")).collect();
     records.extend((0..69).map(|n| encounter(n, &ids[n % 23])));
-    let limits = Limits {
-        narrow_ids: 5,
-        upstream_page: 4,
-        refill_pages: 20,
-        page_max: 10,
-        ..patient_limits()
-    };
+    let limits =
+        Limits { narrow_ids: 5, upstream_page: 4, refill_pages: 20, page_max: 10, ..limits() };
     let door = Door::before(server(records), limits).await;
     *door.roster.0.lock().unwrap() = Some(known(ids.iter().map(String::as_str)));
     let mut found = Vec::new();
@@ -209,7 +199,7 @@ async fn totals_have_a_bound_and_the_log_counts_what_was_withheld() {
         let mut records: Vec<Value> =
             (0..visible_ones).map(|n| visible(&format!("v{n}"))).collect();
         records.extend((0..30).map(|n| observation(&format!("h{n}"), "z")));
-        let limits = Limits { total_max: 5, ..patient_limits() };
+        let limits = Limits { total_max: 5, ..limits() };
         let door = Door::before(server(records), limits).await;
         for shape in ["_summary=count", "_count=2&_total=accurate"] {
             let bundle = door.get(&format!("/Observation?{shape}")).await.json();
@@ -262,7 +252,7 @@ async fn unreadable_records_look_like_none() {
 /// F3: large hidden records made a search a 502, on a later page or when there was one too large.
 #[tokio::test]
 async fn large_hidden_records_change_nothing() {
-    let limits = Limits { upstream_body_bytes: 65_536, upstream_page: 16, ..patient_limits() };
+    let limits = Limits { upstream_body_bytes: 65_536, upstream_page: 16, ..limits() };
     let small: Vec<Value> = (0..40)
         .map(|n| observation(&format!("s{n}"), if n % 8 == 0 { "a" } else { "z" }))
         .collect();
@@ -300,7 +290,7 @@ async fn large_hidden_records_change_nothing() {
 /// F3: where there is no going around a single record, the answer ends and does not pretend to be whole.
 #[tokio::test]
 async fn a_record_that_cannot_be_gone_around_ends_the_answer() {
-    let limits = Limits { upstream_body_bytes: 65_536, upstream_page: 4, ..patient_limits() };
+    let limits = Limits { upstream_body_bytes: 65_536, upstream_page: 4, ..limits() };
     let mut records: Vec<Value> = (0..6).map(|n| visible(&format!("v{n}"))).collect();
     records.insert(5, heavy("h", "z", 100_000));
     let door = Door::before(opaque(records), limits).await;
@@ -317,7 +307,8 @@ async fn an_upstream_that_hangs_behind_the_first_page_ends_the_page() {
     let script = move |base: &str, target: &str| {
         if target.contains("_offset=4") { Reply::Hang } else { honest(base, target) }
     };
-    let limits = Limits { upstream_page: 4, ..limits() };
+    let soon = Duration::from_secs(3);
+    let limits = Limits { upstream_page: 4, upstream_timeout: soon, ..limits() };
     let door = Door::before(Arc::new(script), limits).await;
     let answer = door.get("/Observation").await;
     assert_eq!((answer.status, answer.ids().len()), (StatusCode::OK, 4));

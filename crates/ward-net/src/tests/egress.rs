@@ -105,7 +105,7 @@ async fn refused_targets_are_not_even_connected_to() {
         "http://example.org:/".to_owned(),
         String::new(),
     ] {
-        let got = public.get(&url, 1024, Duration::from_secs(2)).await;
+        let got = public.get(&url, 1024, LONG).await;
         // Some resolvers do not know the odd spellings of addresses: then there is no connection.
         assert!(
             matches!(got, Err(FetchError::Refused(_) | FetchError::Connect(_))),
@@ -126,7 +126,7 @@ async fn the_allow_list_names_host_and_port_exactly() {
     let tls = tls::client_config([]).unwrap();
     let egress = Egress::allowing([format!("LOCALHOST:{}", address.port())]);
     let client = HttpClient::new(egress, tls, Arc::new(limits()));
-    let get = async |url: String| client.get(&url, 10, Duration::from_secs(2)).await;
+    let get = async |url: String| client.get(&url, 10, LONG).await;
     let got = get(format!("http://localhost:{}/", address.port())).await.unwrap();
     assert_eq!(got.body(), "ok");
     for (url, reason) in [

@@ -66,7 +66,7 @@ async fn get(client: &mut SendRequest<Body>, path: &str) -> (StatusCode, String)
     let request = request(path).body(crate::http::empty()).unwrap();
     let answer = client.send_request(request).await.unwrap();
     let status = answer.status();
-    let body = read_body(answer.into_body(), 10_000, Duration::from_secs(5)).await.unwrap();
+    let body = read_body(answer.into_body(), 10_000, LONG).await.unwrap();
     (status, String::from_utf8_lossy(&body).into_owned())
 }
 
@@ -171,7 +171,7 @@ async fn a_broken_off_answer_does_not_look_complete() {
     assert_eq!(get(&mut client, "/whole").await.1, "piece;piece;piece;");
     let aborted = request("/aborted").body(crate::http::empty()).unwrap();
     let answer = client.send_request(aborted).await.unwrap();
-    let read = read_body(answer.into_body(), 100, Duration::from_secs(2)).await;
+    let read = read_body(answer.into_body(), 100, LONG).await;
     assert_eq!(read, Err(crate::http::BodyError::Broken));
     assert_eq!(get(&mut client, "/").await.1, "hello");
 }
@@ -274,8 +274,8 @@ async fn shutting_down_lets_running_requests_end() {
     let mut client = lab.client().await;
     let silent = lab.connect(&[b"h2"]).await;
     let slow = tokio::spawn(async move { get(&mut client, "/slow").await.1 });
-    tokio::time::sleep(Duration::from_millis(80)).await;
-    assert!(lab.server.shutdown(Duration::from_secs(3)).await, "not drained");
+    until("a request is under way", || lab.server.stats().snapshot().requests_http2 == 1).await;
+    assert!(lab.server.shutdown(LONG).await, "not drained");
     assert_eq!(slow.await.unwrap(), "slow");
     drop(silent);
 }

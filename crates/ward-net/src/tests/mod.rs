@@ -25,15 +25,30 @@ use ward_core::{BoxFuture, Limits, Secret};
 use crate::http::{Body, channel_body, read_body, respond, text};
 use crate::{Egress, Handler, HttpClient, Peer, Running, Server, TlsReload, tls};
 
+/// As long as a test waits for what must come, on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_mins(1);
+/// As long as a caller may stall: a test can wait for it, and an honest caller is through before it on a busy machine.
+pub(crate) const STALL: Duration = Duration::from_secs(2);
+
 /// Limits that a test can wait for.
 pub(crate) fn limits() -> Limits {
     Limits {
-        header_timeout: Duration::from_millis(300),
-        body_timeout: Duration::from_millis(300),
-        connect_timeout: Duration::from_millis(500),
-        crl_timeout: Duration::from_millis(500),
+        header_timeout: STALL,
+        body_timeout: STALL,
+        connect_timeout: LONG,
+        crl_timeout: LONG,
         ..Limits::default()
     }
+}
+
+/// Waits for a condition.
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting).await.expect(what);
 }
 
 /// A handler with one path for each case.
@@ -49,12 +64,11 @@ impl Handler for Cases {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                     text(StatusCode::OK, "slow")
                 }
-                "/echo" => {
-                    match read_body(request.into_body(), 1024, Duration::from_millis(300)).await {
-                        Ok(bytes) => text(StatusCode::OK, bytes),
-                        Err(error) => text(error.status(), error.to_string()),
-                    }
-                }
+                "/never" => std::future::pending().await,
+                "/echo" => match read_body(request.into_body(), 1024, STALL).await {
+                    Ok(bytes) => text(StatusCode::OK, bytes),
+                    Err(error) => text(error.status(), error.to_string()),
+                },
                 "/head" => {
                     let host = request.headers().get("host").map(|host| format!("{host:?}"));
                     text(StatusCode::OK, format!("{} {}", request.uri(), host.unwrap_or_default()))
@@ -91,14 +105,14 @@ pub(crate) fn many_headers(count: usize) -> String {
     "x-filler: y\r\n".repeat(count)
 }
 
-/// Sends raw bytes and reads until the peer closes (or five seconds pass: a failure).
+/// Sends raw bytes and reads until the peer closes (or a minute passes: a failure).
 pub(crate) async fn exchange(address: std::net::SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // The peer may answer and close before it has read everything.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
-    let read = tokio::time::timeout(Duration::from_secs(5), read).await;
+    let read = tokio::time::timeout(LONG, read).await;
     assert!(read.is_ok(), "the peer did not close");
     String::from_utf8_lossy(&answer).into_owned()
 }

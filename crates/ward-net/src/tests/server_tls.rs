@@ -63,7 +63,7 @@ async fn servers_are_trusted_only_by_name_and_root() {
         let target = format!("localhost:{}", server.local_addr().port());
         let config = client_config([&*root.root()]).unwrap();
         let client = HttpClient::new(Egress::allowing([&*target]), config, Arc::new(limits()));
-        let got = client.get(&format!("https://{target}/"), 100, Duration::from_secs(2)).await;
+        let got = client.get(&format!("https://{target}/"), 100, LONG).await;
         if trusted {
             assert_eq!(got.unwrap().body(), "hello");
         } else {
@@ -78,11 +78,7 @@ async fn a_certificate_is_swapped_while_connections_run() {
     let (chain, key) = lab.identity("localhost");
     let (next_chain, next_key) = lab.identity("localhost");
     let tls = TlsReload::new(server_config(&chain, &key, TlsVersions::Tls13).unwrap());
-    let server = serve(
-        Limits { header_timeout: Duration::from_secs(5), ..limits() },
-        Some(Arc::clone(&tls)),
-    )
-    .await;
+    let server = serve(Limits { header_timeout: LONG, ..limits() }, Some(Arc::clone(&tls))).await;
     let config = client_config([&*lab.root()]).unwrap();
     let mut before = handshake(&server, Arc::clone(&config)).await.unwrap();
     tls.replace(server_config(&next_chain, &next_key, TlsVersions::Tls13).unwrap());

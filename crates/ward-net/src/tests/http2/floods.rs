@@ -28,7 +28,7 @@ async fn rapid_reset_ends_the_connection_and_nothing_else() {
         let _ = read.read_to_end(&mut rest).await;
     };
     let both = async { tokio::join!(flood, reading).0 };
-    let sent = tokio::time::timeout(Duration::from_secs(10), both).await.expect("it is cut");
+    let sent = tokio::time::timeout(LONG, both).await.expect("it is cut");
     assert!(sent < 5_000, "the whole flood was taken");
     let stats = lab.server.stats().snapshot();
     assert!(stats.requests_http2 < 500, "the flood made work: {stats:?}");
@@ -39,24 +39,21 @@ async fn rapid_reset_ends_the_connection_and_nothing_else() {
 async fn resets_of_accepted_requests_are_counted() {
     let lab = Lab::new(Limits { http2_resets: 5, ..limits() }).await;
     let mut stream = lab.raw(&[]).await;
-    let head = head("/slow");
-    for n in 0..40_u32 {
+    let head = head("/never");
+    // Each is under way when it is taken back, and counted before the next: the sixth is one too many.
+    for n in 0..6_u32 {
         let id = 2 * n + 1;
-        let pair = [
-            frame(HEADERS, END_STREAM | END_HEADERS, id, &head),
-            frame(RST_STREAM, 0, id, &8_u32.to_be_bytes()),
-        ];
-        for part in pair {
-            if stream.write_all(&part).await.is_err() || stream.flush().await.is_err() {
-                break;
-            }
-            // The request is under way when it is taken back.
-            tokio::time::sleep(Duration::from_millis(3)).await;
-        }
+        stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, id, &head)).await.unwrap();
+        stream.flush().await.unwrap();
+        let seen = || lab.server.stats().snapshot();
+        until("a request is under way", || seen().requests_http2 == u64::from(n) + 1).await;
+        stream.write_all(&frame(RST_STREAM, 0, id, &8_u32.to_be_bytes())).await.unwrap();
+        stream.flush().await.unwrap();
+        until("it is counted", || seen().abandoned == u64::from(n) + 1).await;
     }
-    closed(&mut stream, Duration::from_secs(5)).await;
+    closed(&mut stream, LONG).await;
     let stats = lab.server.stats().snapshot();
-    assert!((6..=12).contains(&stats.abandoned), "{stats:?}");
+    assert_eq!((stats.abandoned, stats.requests_http2), (6, 6), "{stats:?}");
 }
 
 #[tokio::test]
@@ -81,7 +78,7 @@ async fn a_continuation_flood_is_cut() {
         let _ = read.read_to_end(&mut rest).await;
     };
     let both = async { tokio::join!(flood, reading) };
-    tokio::time::timeout(Duration::from_secs(10), both).await.expect("it is cut");
+    tokio::time::timeout(LONG, both).await.expect("it is cut");
     assert!(sent < 10 << 20, "{sent} octets of one header block were taken");
     assert_eq!(lab.server.stats().snapshot().requests_http2, 0);
     assert_eq!(get(&mut lab.client().await, "/").await.1, "hello");
@@ -107,23 +104,22 @@ async fn a_header_block_that_drips_is_cut() {
         let _ = read.read_to_end(&mut rest).await;
     };
     let both = async { tokio::join!(drip, reading) };
-    tokio::time::timeout(Duration::from_secs(5), both).await.expect("the dripper is cut");
+    tokio::time::timeout(LONG, both).await.expect("the dripper is cut");
 }
 
 #[tokio::test]
 async fn silent_and_idle_connections_are_closed() {
-    let lab = Lab::new(Limits { http2_idle: Duration::from_millis(300), ..limits() }).await;
+    let lab = Lab::new(Limits { http2_idle: STALL, ..limits() }).await;
     // No preface; half of it; a preface and nothing more.
     for begin in [&b""[..], &PREFACE[..10], PREFACE] {
         let mut stream = lab.connect(&[b"h2"]).await;
         stream.write_all(begin).await.unwrap();
-        closed(&mut stream, Duration::from_secs(4)).await;
+        closed(&mut stream, LONG).await;
     }
     let mut client = lab.client().await;
     assert_eq!(get(&mut client, "/").await.1, "hello");
-    tokio::time::sleep(Duration::from_millis(900)).await;
-    assert!(client.is_closed(), "an idle connection is kept");
-    assert_eq!(lab.server.stats().snapshot().open, 0);
+    until("an idle connection is closed", || client.is_closed()).await;
+    until("nothing is open", || lab.server.stats().snapshot().open == 0).await;
 }
 
 #[tokio::test]
@@ -132,7 +128,7 @@ async fn a_caller_that_opens_no_window_is_cut() {
     // SETTINGS_INITIAL_WINDOW_SIZE = 0.
     let mut stream = lab.raw(&[0, 4, 0, 0, 0, 0]).await;
     stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &head("/whole"))).await.unwrap();
-    let got = closed(&mut stream, Duration::from_secs(4)).await;
+    let got = closed(&mut stream, LONG).await;
     assert!(!got.windows(6).any(|piece| piece == b"piece;"), "no window, no data");
     assert_eq!(lab.server.stats().snapshot().cut, 1);
 }
@@ -147,19 +143,24 @@ async fn more_requests_at_once_than_allowed_are_reset() {
     }
     let mut got = Vec::new();
     let mut buffer = [0; 4096];
+    let count = |got: &[u8]| {
+        let (mut refused, mut data, mut at) = (0, 0, 0);
+        while let Some([a, b, c, kind, ..]) = got.get(at..at + 9) {
+            refused += u32::from(*kind == RST_STREAM);
+            data += u32::from(*kind == DATA);
+            at += 9 + usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).unwrap();
+        }
+        (refused, data)
+    };
     let reading = async {
-        while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+        while count(&got) != (3, 3)
+            && let Ok(n @ 1..) = stream.read(&mut buffer).await
+        {
             got.extend_from_slice(&buffer[..n]);
         }
     };
-    let _ = tokio::time::timeout(Duration::from_millis(600), reading).await;
-    let (mut refused, mut data, mut at) = (0, 0, 0);
-    while let Some([a, b, c, kind, ..]) = got.get(at..at + 9) {
-        refused += u32::from(*kind == RST_STREAM);
-        data += u32::from(*kind == DATA);
-        at += 9 + usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).unwrap();
-    }
-    assert_eq!((refused, data), (3, 3));
+    let _ = tokio::time::timeout(LONG, reading).await;
+    assert_eq!(count(&got), (3, 3));
 }
 
 #[tokio::test]
@@ -172,7 +173,7 @@ async fn noise_takes_nothing_down() {
         rng.fill(&mut bytes);
         let mut stream = lab.raw(&[]).await;
         let _ = stream.write_all(&bytes).await;
-        closed(&mut stream, Duration::from_secs(4)).await;
+        closed(&mut stream, LONG).await;
     }
     assert_eq!(get(&mut lab.client().await, "/").await.1, "hello");
 }
