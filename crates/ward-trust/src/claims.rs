@@ -82,12 +82,31 @@ pub(crate) fn envelope<'a>(
     if audience.is_some_and(|wanted| !names_audience(claims, wanted)) {
         return Err(ClaimFault::Audience);
     }
+    let Lifetime { jti, iat, exp } = lifetime(claims, |iat| iat.plus(life), now, limits)?;
+    Ok(Envelope { iss, jti, iat, exp })
+}
+
+/// When a JWT was made and ends, and by what it is told from others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lifetime<'a> {
+    pub(crate) jti: &'a str,
+    pub(crate) iat: Timestamp,
+    pub(crate) exp: Timestamp,
+}
+
+/// Checks dates and `jti`, in this order; `latest` says when a JWT that was made then must have ended.
+pub(crate) fn lifetime<'a>(
+    claims: &'a Map<String, Value>,
+    latest: impl FnOnce(Timestamp) -> Timestamp,
+    now: Timestamp,
+    limits: &Limits,
+) -> Result<Lifetime<'a>, ClaimFault> {
     let iat = date(claims, "iat").ok_or(ClaimFault::Issued)?;
     let exp = date(claims, "exp").ok_or(ClaimFault::Expiry)?;
     if exp < iat {
         return Err(ClaimFault::Issued);
     }
-    if exp.since(iat) > life {
+    if exp > latest(iat) {
         return Err(ClaimFault::Life);
     }
     if now > exp.plus(limits.clock_skew) {
@@ -104,7 +123,7 @@ pub(crate) fn envelope<'a>(
     if jti.is_empty() || jti.chars().count() > limits.jti_chars {
         return Err(ClaimFault::Id);
     }
-    Ok(Envelope { iss, jti, iat, exp })
+    Ok(Lifetime { jti, iat, exp })
 }
 
 /// A NumericDate: a positive whole JSON number (R31); `None` for anything else.

@@ -3,6 +3,7 @@
 
 mod assertion;
 mod bundle;
+mod certification;
 mod chains;
 mod crl;
 mod jose;
