@@ -195,6 +195,24 @@ impl Jws {
     /// Parses the compact serialization; bounds from `auth_body_bytes`, `json_depth`,
     /// `x5c_certificates` and `certificate_bytes`.
     pub fn parse(compact: &str, limits: &Limits) -> Result<Self, JoseError> {
+        Self::parse_typed(compact, check_type, limits)
+    }
+
+    /// [`Self::parse`] for a document whose `typ` must be this one, and is looked at first (RFC 8725 §3.11). `typ` is in
+    /// lower case, without `application/`.
+    pub(crate) fn parse_as(compact: &str, typ: &str, limits: &Limits) -> Result<Self, JoseError> {
+        let is = |header: &Map<String, Value>| {
+            let found = header.get("typ").and_then(Value::as_str).map(plain_type);
+            if found.as_deref() == Some(typ) { Ok(()) } else { Err(JoseError::Type) }
+        };
+        Self::parse_typed(compact, is, limits)
+    }
+
+    fn parse_typed(
+        compact: &str,
+        check_type: impl FnOnce(&Map<String, Value>) -> Result<(), JoseError>,
+        limits: &Limits,
+    ) -> Result<Self, JoseError> {
         if compact.len() > limits.auth_body_bytes {
             return Err(JoseError::TooLong);
         }
@@ -325,15 +343,18 @@ fn algorithm(header: &Map<String, Value>) -> Result<Alg, JoseError> {
 fn check_type(header: &Map<String, Value>) -> Result<(), JoseError> {
     match header.get("typ") {
         None => Ok(()),
-        Some(Value::String(name)) => {
-            let name = name.to_ascii_lowercase();
-            match name.strip_prefix("application/").unwrap_or(&name) {
-                "dpop+jwt" | "at+jwt" | "secevent+jwt" | "logout+jwt" => Err(JoseError::Type),
-                _ => Ok(()),
-            }
-        }
+        Some(Value::String(name)) => match plain_type(name).as_str() {
+            "dpop+jwt" | "at+jwt" | "secevent+jwt" | "logout+jwt" => Err(JoseError::Type),
+            _ => Ok(()),
+        },
         Some(_) => Err(JoseError::Type),
     }
+}
+
+/// A media type in lower case, without `application/` (RFC 7515 §4.1.9).
+fn plain_type(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    name.strip_prefix("application/").map(str::to_owned).unwrap_or(name)
 }
 
 fn certificates(

@@ -30,6 +30,7 @@ mod policies;
 mod request;
 mod revocation;
 mod shown;
+pub mod signal;
 pub mod statement;
 mod uri;
 
@@ -49,6 +50,7 @@ pub use path::{
     Chain, PathError, candidate_paths, crl_urls_needed, first_unrevoked, validate, validate_within,
 };
 pub use request::{RequestError, SigningRequest};
+pub use signal::{About, Signal, SignalError, SignedSignal};
 pub use statement::{GrantTypes, SoftwareStatement, StatementError};
 
 #[cfg(test)]

@@ -15,4 +15,5 @@ mod pool;
 mod responder;
 mod revocation;
 mod selectors;
+mod signal;
 mod statement;
