@@ -137,7 +137,7 @@ pub(crate) fn date(claims: &Map<String, Value>, name: &str) -> Option<Timestamp>
 }
 
 /// `aud` as a string or an array of strings, one of which is the audience, octet by octet (JWT-09).
-fn names_audience(claims: &Map<String, Value>, wanted: &str) -> bool {
+pub(crate) fn names_audience(claims: &Map<String, Value>, wanted: &str) -> bool {
     match claims.get("aud") {
         Some(Value::String(one)) => one == wanted,
         Some(Value::Array(several)) => {
