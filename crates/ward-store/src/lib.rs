@@ -10,6 +10,7 @@
 pub mod bus;
 mod error;
 mod files;
+pub mod hanging;
 pub mod repo;
 mod seal;
 mod sqlite;
@@ -20,6 +21,7 @@ mod tests;
 pub mod vault;
 
 pub use error::StoreError;
+pub use hanging::{Hanging, Mark, Reach, Unmarked};
 pub use repo::{
     Approval, Binding, Epochs, Expected, Grants, Hold, Holds, Incident, IncidentStatus, Incidents,
     Member, OperatorRecord, Operators, Presented, Probe, Registration, Registrations, Replays,

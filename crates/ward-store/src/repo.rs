@@ -16,6 +16,7 @@ use ward_core::{
 use ward_policy::{Grant, Roster, Subject};
 
 use crate::StoreError;
+use crate::hanging::{Hanging, Mark, Reach};
 
 /// What every method returns.
 pub type Kept<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -121,6 +122,17 @@ pub trait Registrations: Send + Sync {
         registration: Registration,
         expected: Expected,
         event: Event,
+    ) -> Kept<'_, OutboxSeq> {
+        self.put_marked(registration, expected, None, event)
+    }
+
+    /// [`Registrations::put`], with the certificates that it may come to hang on, if they are known (see [`Hanging`]).
+    fn put_marked(
+        &self,
+        registration: Registration,
+        expected: Expected,
+        reach: Option<Reach>,
+        event: Event,
     ) -> Kept<'_, OutboxSeq>;
 
     /// Up to `limit` (at most 1000) registrations after `after`, ordered by client id.
@@ -136,7 +148,17 @@ pub trait Registrations: Send + Sync {
 pub trait Grants: Send + Sync {
     /// Keeps a new grant. An id that exists is a [`StoreError::Conflict`]. Grants that expired more
     /// than a day ago are removed on the way, a few at a time; the log remembers them.
-    fn put<'a>(&'a self, grant: &'a Grant, event: Event) -> Kept<'a, OutboxSeq>;
+    fn put<'a>(&'a self, grant: &'a Grant, event: Event) -> Kept<'a, OutboxSeq> {
+        self.put_marked(grant, Vec::new(), event)
+    }
+
+    /// [`Grants::put`], with the certificates that the grant hangs on by what lists call them (see [`Hanging`]).
+    fn put_marked<'a>(
+        &'a self,
+        grant: &'a Grant,
+        marks: Vec<Mark>,
+        event: Event,
+    ) -> Kept<'a, OutboxSeq>;
 
     /// The grant, expired or not. From memory when it was used lately.
     fn get<'a>(&'a self, tenant: &'a TenantId, grant: GrantId) -> Kept<'a, Option<Arc<Grant>>>;
@@ -491,4 +513,6 @@ pub struct Repositories {
     pub probe: Arc<dyn Probe>,
     /// Renewed certificates.
     pub presented: Arc<dyn Presented>,
+    /// What hangs on a certificate.
+    pub hanging: Arc<dyn Hanging>,
 }

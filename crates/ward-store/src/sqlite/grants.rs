@@ -9,8 +9,9 @@ use rusqlite::{OptionalExtension as _, params};
 use ward_core::{ClientId, Event, GrantId, OutboxSeq, TenantId};
 use ward_policy::Grant;
 
-use super::{LIST_BOUND, Sealed, Store, id_bytes, limit, millis};
+use super::{LIST_BOUND, Sealed, Store, hanging, id_bytes, limit, millis};
 use crate::StoreError;
+use crate::hanging::Mark;
 use crate::repo::{Grants, Kept};
 use crate::seal::Place;
 
@@ -69,7 +70,12 @@ impl Store {
 }
 
 impl Grants for Store {
-    fn put<'a>(&'a self, grant: &'a Grant, event: Event) -> Kept<'a, OutboxSeq> {
+    fn put_marked<'a>(
+        &'a self,
+        grant: &'a Grant,
+        marks: Vec<Mark>,
+        event: Event,
+    ) -> Kept<'a, OutboxSeq> {
         Box::pin(async move {
             let tenant = grant.tenant.clone();
             let place = Place { tenant: &tenant, table: TABLE, row: grant.id.as_bytes() };
@@ -93,6 +99,7 @@ impl Grants for Store {
                         sealed.key.0,
                         sealed.bytes
                     ])?;
+                    hanging::hang(db, &whose, grant.client, &marks, Some(grant.expires), now)?;
                     db.prepare_cached(
                         "DELETE FROM grants WHERE rowid IN
                          (SELECT rowid FROM grants WHERE expires < ? LIMIT ?)",

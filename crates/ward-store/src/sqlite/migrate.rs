@@ -47,6 +47,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0005_presented",
         script: include_str!("../../migrations/0005_presented.sql"),
     },
+    Migration {
+        version: 6,
+        name: "0006_hanging",
+        script: include_str!("../../migrations/0006_hanging.sql"),
+    },
 ];
 
 /// Brings the schema to the newest of `migrations`.

@@ -6,6 +6,7 @@
 mod db;
 mod epochs;
 mod grants;
+mod hanging;
 mod holds;
 mod incidents;
 mod migrate;
@@ -21,6 +22,7 @@ use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,6 +59,8 @@ pub struct Store {
     epochs: Arc<epochs::EpochMap>,
     grants: Arc<grants::Held>,
     rosters: Arc<rosters::Held>,
+    /// Sealed records that were opened.
+    opened: AtomicU64,
     /// Tenants whose vault was seen to fit.
     checked: Mutex<HashSet<TenantId>>,
     _lock: File,
@@ -101,6 +105,7 @@ impl Store {
             epochs,
             grants: Arc::default(),
             rosters: Arc::default(),
+            opened: AtomicU64::new(0),
             checked: Mutex::default(),
             _lock: lock,
         }))
@@ -120,7 +125,13 @@ impl Store {
             operators: self.clone(),
             probe: self.clone(),
             presented: self.clone(),
+            hanging: self.clone(),
         }
+    }
+
+    /// Sealed records that were opened since it was: what a question cost, whatever the machine.
+    pub fn records_opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// The key that seals new records of the tenant.
@@ -183,6 +194,7 @@ impl Store {
         place: Place<'_>,
         sealed: &Sealed,
     ) -> Result<T, StoreError> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
         let key = self.vault.by_id(place.tenant, KeyPurpose::Record, sealed.key).await?;
         let plain = place.open(&key, &sealed.bytes)?;
         serde_json::from_slice(&plain).map_err(|_| StoreError::Damaged { table: place.table })
@@ -303,6 +315,11 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
 /// Milliseconds, for SQL.
 fn millis(at: Timestamp) -> i64 {
     at.as_millis()
+}
+
+#[cfg(test)]
+pub(crate) fn by_index() -> impl Iterator<Item = &'static str> {
+    hanging::BY_INDEX.into_iter().chain(replays::BY_INDEX)
 }
 
 #[cfg(test)]

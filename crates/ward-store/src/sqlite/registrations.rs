@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use ward_core::{ClientId, ClientUri, CommunityUri, Event, OutboxSeq, TenantId};
 use ward_policy::{Subject, scopes_shrink};
 
-use super::{Sealed, Store, epochs, id_bytes, limit};
+use super::{Sealed, Store, epochs, hanging, id_bytes, limit};
 use crate::StoreError;
+use crate::hanging::Reach;
 use crate::repo::{Expected, Kept, Registration, Registrations};
 use crate::seal::Place;
 
@@ -34,14 +35,52 @@ impl Demanded {
 }
 
 /// Client id and sealed record.
-type Stored = ([u8; 16], Sealed);
+pub(super) type Stored = ([u8; 16], Sealed);
 
-fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+pub(super) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     Ok((id_bytes(row, 0)?, Sealed::from_row(row, 1)?))
 }
 
+/// The row of a client id.
+pub(super) fn by_client(
+    db: &Connection,
+    tenant: &TenantId,
+    client: ClientId,
+) -> Result<Option<Stored>, StoreError> {
+    let mut found = db.prepare_cached(
+        "SELECT client, key_id, sealed FROM registrations WHERE tenant = ? AND client = ?",
+    )?;
+    Ok(found.query_row(params![tenant.as_str(), client.as_bytes()], stored).optional()?)
+}
+
+/// What the row of a client id is found by (see [`hanging`]).
+#[derive(Default)]
+struct Marked {
+    reach: Option<Vec<u8>>,
+    hangs: Option<Vec<u8>>,
+    ends: Option<i64>,
+}
+
+fn marked(db: &Connection, tenant: &TenantId, client: [u8; 16]) -> Result<Marked, StoreError> {
+    let mut found = db.prepare_cached(
+        "SELECT reach, hangs, ends FROM registrations WHERE tenant = ? AND client = ?",
+    )?;
+    let marked =
+        |row: &Row<'_>| Ok(Marked { reach: row.get(0)?, hangs: row.get(1)?, ends: row.get(2)? });
+    Ok(found.query_row(params![tenant.as_str(), client], marked).optional()?.unwrap_or_default())
+}
+
+/// SHA-256 of each certificate that the registration hangs on, one behind the other.
+pub(super) fn hangs(
+    db: &Connection,
+    tenant: &TenantId,
+    client: ClientId,
+) -> Result<Vec<u8>, StoreError> {
+    Ok(marked(db, tenant, *client.as_bytes())?.hangs.unwrap_or_default())
+}
+
 impl Store {
-    async fn open_registration(
+    pub(super) async fn open_registration(
         &self,
         tenant: &TenantId,
         (client, sealed): Stored,
@@ -84,6 +123,31 @@ impl Store {
     }
 }
 
+/// What a registration shall be found by: as it was told, or as before if only its end is written.
+fn marks(
+    registration: &Registration,
+    reach: Option<&Reach>,
+    old: Option<&([u8; 16], Marked)>,
+) -> Marked {
+    if let Some(reach) = reach {
+        return Marked {
+            reach: Some(reach.under.to_vec()),
+            hangs: Some(hanging::joined(&reach.marks)),
+            ends: Some(hanging::end(registration, reach)),
+        };
+    }
+    match old {
+        Some((id, was)) if id == registration.client.as_bytes() && registration.cancelled => {
+            Marked {
+                reach: was.reach.clone(),
+                hangs: was.hangs.clone(),
+                ends: was.ends.map(|_| i64::MAX),
+            }
+        }
+        _ => Marked::default(),
+    }
+}
+
 impl Registrations for Store {
     fn by_client<'a>(
         &'a self,
@@ -92,17 +156,7 @@ impl Registrations for Store {
     ) -> Kept<'a, Option<Registration>> {
         Box::pin(async move {
             let whose = tenant.clone();
-            let found = self
-                .db
-                .query(move |db| {
-                    let mut found = db.prepare_cached(
-                        "SELECT client, key_id, sealed FROM registrations
-                         WHERE tenant = ? AND client = ?",
-                    )?;
-                    let key = params![whose.as_str(), client.as_bytes()];
-                    Ok(found.query_row(key, stored).optional()?)
-                })
-                .await?;
+            let found = self.db.query(move |db| by_client(db, &whose, client)).await?;
             match found {
                 Some(found) => self.open_registration(tenant, found).await.map(Some),
                 None => Ok(None),
@@ -121,10 +175,11 @@ impl Registrations for Store {
         })
     }
 
-    fn put(
+    fn put_marked(
         &self,
         registration: Registration,
         expected: Expected,
+        reach: Option<Reach>,
         event: Event,
     ) -> Kept<'_, OutboxSeq> {
         Box::pin(async move {
@@ -174,13 +229,27 @@ impl Registrations for Store {
                     if !demanded.is(there.as_ref()) {
                         return Err(StoreError::Conflict);
                     }
+                    let old = match &there {
+                        Some((old, _)) => Some((*old, marked(db, &whose, *old)?)),
+                        None => None,
+                    };
+                    let marks = marks(&registration, reach.as_ref(), old.as_ref());
+                    if let Some((old, was)) = &old {
+                        let same = *old == *client.as_bytes();
+                        let now_on = marks.hangs.as_deref().filter(|_| same).unwrap_or_default();
+                        let before = was.hangs.as_deref().unwrap_or_default();
+                        hanging::loosen(db, &whose, *old, (before, now_on), now)?;
+                    }
+                    if let Some(reach) = &reach {
+                        hanging::hang(db, &whose, client, &reach.marks, None, now)?;
+                    }
                     db.prepare_cached(
                         "DELETE FROM registrations WHERE tenant = ? AND community = ? AND uri = ?",
                     )?
                     .execute(place)?;
                     db.prepare_cached(
-                        "INSERT INTO registrations (tenant, client, community, uri, key_id, sealed)
-                         VALUES (?, ?, ?, ?, ?, ?)",
+                        "INSERT INTO registrations (tenant, client, community, uri, key_id, sealed,
+                         reach, hangs, ends) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     )?
                     .execute(params![
                         whose.as_str(),
@@ -188,7 +257,10 @@ impl Registrations for Store {
                         registration.community.as_str(),
                         registration.uri.as_str(),
                         sealed.key.0,
-                        sealed.bytes
+                        sealed.bytes,
+                        marks.reach,
+                        marks.hangs,
+                        marks.ends
                     ])?;
                     epochs::bump(db, &whose, ended, now)
                 },

@@ -14,6 +14,16 @@ const PRUNED: i64 = 16;
 /// not make room for a value that was used before (grants are kept a day, too).
 const KEPT: Duration = Duration::from_hours(25);
 
+/// A key whose time is over is free again: that is a new JWT (amendments, R38).
+const CLAIM: &str = "INSERT INTO replays (tenant, key, until) VALUES (?, ?, ?)
+    ON CONFLICT (tenant, key) DO UPDATE SET until = excluded.until WHERE until <= ?";
+const PRUNE: &str = "DELETE FROM replays WHERE (tenant, key) IN
+    (SELECT tenant, key FROM replays WHERE until < ? LIMIT ?)";
+
+/// See [`super::hanging::BY_INDEX`].
+#[cfg(test)]
+pub(crate) const BY_INDEX: [&str; 1] = [PRUNE];
+
 impl Replays for Store {
     fn claim<'a>(
         &'a self,
@@ -30,19 +40,14 @@ impl Replays for Store {
             self.db
                 .change(
                     move |db| {
-                        // A key whose time is over is free again: that is a new JWT (amendments, R38).
-                        let claimed = db
-                            .prepare_cached(
-                                "INSERT INTO replays (tenant, key, until) VALUES (?, ?, ?)
-                                 ON CONFLICT (tenant, key) DO UPDATE SET until = excluded.until
-                                 WHERE until <= ?",
-                            )?
-                            .execute(params![tenant.as_str(), key, millis(until), millis(now)])?;
-                        db.prepare_cached(
-                            "DELETE FROM replays WHERE (tenant, key) IN
-                             (SELECT tenant, key FROM replays WHERE until < ? LIMIT ?)",
-                        )?
-                        .execute(params![millis(now.minus(KEPT)), PRUNED])?;
+                        let claimed = db.prepare_cached(CLAIM)?.execute(params![
+                            tenant.as_str(),
+                            key,
+                            millis(until),
+                            millis(now)
+                        ])?;
+                        db.prepare_cached(PRUNE)?
+                            .execute(params![millis(now.minus(KEPT)), PRUNED])?;
                         Ok(claimed == 1)
                     },
                     |_| (),

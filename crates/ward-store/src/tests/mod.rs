@@ -1,5 +1,6 @@
 //! The repositories on SQLite: the common suite, and what only a store in files can get wrong.
 
+mod hanging;
 mod kill;
 mod operators;
 mod snapshot;
