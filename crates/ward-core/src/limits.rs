@@ -110,6 +110,15 @@ pub struct Limits {
     pub bundle_bytes: usize,
     /// How often a community is asked for its trust bundle.
     pub bundle_interval: Duration,
+    /// How long ago a signal of a community may have been made (RFC 8417 `iat`): it waits for receivers that are down.
+    pub signal_age: Duration,
+    /// Signals of one address before their sender is known, and of one community, a minute; beyond it 429.
+    pub signals_per_minute: u32,
+    /// Certifications in one registration request; beyond it 400 (C10).
+    pub certifications: usize,
+    /// How long a certifier's word that a certification is still valid counts, and how often those with live grants are
+    /// asked about (CRT-12).
+    pub certification_status_age: Duration,
     /// Events waiting for the log; a full queue slows callers, it never drops.
     pub log_queue: usize,
     /// Messages kept for a slow subscriber of the bus before it must re-read the log.
@@ -183,6 +192,10 @@ impl Default for Limits {
             crl_timeout: Duration::from_secs(5),
             bundle_bytes: 256 * 1024,
             bundle_interval: Duration::from_mins(15),
+            signal_age: Duration::from_hours(7 * 24),
+            signals_per_minute: 600,
+            certifications: 10,
+            certification_status_age: Duration::from_mins(1),
             log_queue: 4096,
             bus_queue: 4096,
             registrations_per_minute: 120,

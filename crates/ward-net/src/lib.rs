@@ -20,6 +20,7 @@ pub mod lists;
 mod places;
 pub mod server;
 pub mod stats;
+pub mod status;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -31,4 +32,5 @@ pub use http::Body;
 pub use lists::{ListsError, RevocationLists};
 pub use server::{Handler, Peer, Running, Server};
 pub use stats::{ServerSnapshot, ServerStats};
+pub use status::{CertificationStatus, StatusError};
 pub use tls::{TlsError, TlsReload, TlsVersions};

@@ -13,7 +13,7 @@ mod read;
 mod tefca;
 
 use serde_json::{Map, Value, json};
-use ward_core::{ClientUri, Limits, Timestamp};
+use ward_core::{ClientUri, Limits, Thumbprint, Timestamp, crypto};
 
 use crate::claims::ClaimFault;
 use crate::uri::HttpsUrl;
@@ -157,6 +157,33 @@ pub const PARAMETERS: [&str; 11] = [
     "token_endpoint_auth_method",
 ];
 
+/// What a status endpoint answers (CE §8): an object of one member.
+pub fn status_answer(valid: bool) -> Value {
+    json!({ "valid": valid })
+}
+
+/// What a status endpoint said; `None` if that is neither yes nor no.
+pub fn read_status(answer: &[u8]) -> Option<bool> {
+    match ward_core::json::parse(answer, 4) {
+        Ok(Value::Object(members)) if members.len() == 1 => members.get("valid")?.as_bool(),
+        _ => None,
+    }
+}
+
+/// Everything but unreserved characters percent-encoded (RFC 3986 §2.3).
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push_str(&crypto::hex(&[byte]).to_ascii_uppercase());
+        }
+    }
+    out
+}
+
 impl Certification {
     /// A third party's certification of a client for `client_credentials`; the rest is set on the fields.
     pub fn of_client(
@@ -201,6 +228,31 @@ impl Certification {
     pub fn lasting(self, jti: impl Into<String>, iat: Timestamp, exp: Timestamp) -> Self {
         let whole = |at: Timestamp| Timestamp::from_seconds(at.as_seconds());
         Self { jti: jti.into(), iat: whole(iat), exp: whole(exp), ..self }
+    }
+
+    /// By what it is told from every other, whoever signs it how often: a digest of `iss`, `jti` and `exp` (CE §8). As a
+    /// subject it is written `certification:` and these 64 digits.
+    pub fn id(&self) -> Thumbprint {
+        Self::id_of(self.iss.as_str(), &self.jti, self.exp)
+    }
+
+    /// [`Self::id`] of the certification with these claims.
+    pub fn id_of(iss: &str, jti: &str, exp: Timestamp) -> Thumbprint {
+        let exp = exp.as_seconds().to_string();
+        let mut hashed = Vec::new();
+        for part in [iss, jti, &exp] {
+            hashed.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            hashed.extend_from_slice(part.as_bytes());
+        }
+        Thumbprint(crypto::sha256(&[b"ward certification/1", &hashed]))
+    }
+
+    /// Where to ask whether it is still valid (CE §8), if its certifier says.
+    pub fn status_url(&self) -> Option<String> {
+        let endpoint = self.status_endpoint.as_ref()?;
+        let mark = if endpoint.contains('?') { '&' } else { '?' };
+        let jti = escaped(&self.jti);
+        Some(format!("{endpoint}{mark}jti={jti}&exp={}", self.exp.as_seconds()))
     }
 
     /// Whether the client itself signed it.

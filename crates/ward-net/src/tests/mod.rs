@@ -9,6 +9,7 @@ mod http2;
 mod lists;
 mod server;
 mod server_tls;
+mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

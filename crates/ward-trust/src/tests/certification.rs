@@ -378,3 +378,29 @@ fn redirect_uris_keep_to_the_pattern() {
         assert_eq!(held(outside).unwrap_err().fault().rule, "C07", "{outside}");
     }
 }
+
+/// CRT-12: the request of CE §8. What tells two certifications apart does not hang on the signature.
+#[test]
+fn its_status_is_asked_for_by_jti_and_exp() {
+    let jti = "C0hlwc7r+3/t0qoK1G4G/B0hsyE7xR4PGiRfWQBZXY7e";
+    let exp = Timestamp::from_seconds(1_562_961_473);
+    let at = |endpoint: &str| Certification {
+        status_endpoint: Some(endpoint.to_owned()),
+        ..gold().lasting(jti, now(), exp)
+    };
+    assert_eq!(
+        at("https://identityprovider.example.org/status").status_url().unwrap(),
+        "https://identityprovider.example.org/status\
+         ?jti=C0hlwc7r%2B3%2Ft0qoK1G4G%2FB0hsyE7xR4PGiRfWQBZXY7e&exp=1562961473"
+    );
+    assert!(at("https://a.example/?x=1").status_url().unwrap().contains("?x=1&jti="));
+    assert_eq!(gold().status_url(), None);
+    assert_eq!(at("https://a.example/").id(), Certification::id_of(CERTIFIER, jti, exp));
+    for other in [
+        gold().lasting("c-2", now(), gold().exp),
+        gold().lasting("c-1", now(), exp),
+        Certification { iss: name("https://another.example/"), ..gold() },
+    ] {
+        assert_ne!(other.id(), gold().id());
+    }
+}

@@ -134,6 +134,10 @@ limits! {
     crl_timeout: Span(100, MINUTE), "\"5s\"", "Time to fetch one revocation list.";
     bundle_bytes: Size(8 * KIB, 4 * MIB), "\"256KiB\"", "The trust bundle of one community.";
     bundle_interval: Span(100, 24 * HOUR), "\"15m\"", "How often a community is asked for its trust bundle.";
+    signal_age: Span(MINUTE, 30 * 24 * HOUR), "\"7d\"", "How long ago a community's signal may have been made; it waits while this server is down.";
+    signals_per_minute: Count(1, 1_000_000), "600", "Signals of one address before their sender is known, and of one community, a minute; beyond it 429.";
+    certifications: Count(1, 100), "10", "Certifications in one registration request.";
+    certification_status_age: Span(100, HOUR), "\"1m\"", "How long a certifier's word that a certification is still valid counts; those with live tokens are asked about as often.";
     log_queue: Count(16, 1_000_000), "4096", "Events waiting for the log; a full queue slows callers, it never drops.";
     bus_queue: Count(16, 1_000_000), "4096", "Messages kept for a slow reader before it re-reads the log.";
     registrations_per_minute: Count(1, 1_000_000), "120", "Registrations of one client address a minute; beyond it 429.";
