@@ -111,6 +111,11 @@ impl Crl {
         !matches!(self.entries.find_serial(serial), Ok(None))
     }
 
+    /// The serial numbers that it names, contents of the DER INTEGERs; `None` if they cannot be told. Walks the whole list.
+    pub fn serials(&self) -> Option<Vec<Vec<u8>>> {
+        serials(&self.tbs).ok()
+    }
+
     /// Whether the list was signed with the key of this certificate, which may sign lists (X16).
     pub fn signed_by(&self, issuer: &Certificate) -> bool {
         if issuer.subject_der() != self.issuer
@@ -164,6 +169,43 @@ fn header(tbs: &[u8]) -> der::Result<(Name, Timestamp, Timestamp)> {
         }
         der::Result::Ok((issuer, timestamp(this_update), timestamp(next_update)))
     })
+}
+
+/// The entries: the sequence that follows the dates, if there is one.
+fn serials(tbs: &[u8]) -> der::Result<Vec<Vec<u8>>> {
+    let mut reader = SliceReader::new(tbs)?;
+    let mut entries: &[u8] = &[];
+    reader.sequence(|inner| {
+        // Version, algorithm, issuer and both dates.
+        for _ in 0..5 {
+            inner.tlv_bytes()?;
+        }
+        while !inner.is_finished() {
+            let next = inner.tlv_bytes()?;
+            if next.first() == Some(&0x30) {
+                entries = next;
+            }
+        }
+        der::Result::Ok(())
+    })?;
+    let mut all = Vec::new();
+    if entries.is_empty() {
+        return Ok(all);
+    }
+    SliceReader::new(entries)?.sequence(|inner| {
+        while !inner.is_finished() {
+            inner.sequence(|entry| {
+                let serial = der::asn1::AnyRef::decode(entry)?;
+                all.push(serial.value().to_vec());
+                while !entry.is_finished() {
+                    entry.tlv_bytes()?;
+                }
+                der::Result::Ok(())
+            })?;
+        }
+        der::Result::Ok(())
+    })?;
+    Ok(all)
 }
 
 fn timestamp(time: Time) -> Timestamp {
