@@ -2,6 +2,7 @@
 //!
 //! rcgen's defaults (1975 to 4096, no key usage) are never used: every field is set here.
 
+use std::fmt;
 use std::time::Duration;
 
 use rcgen::{
@@ -118,20 +119,46 @@ impl Authority {
         }
     }
 
-    /// What the authority's certificate is made of, as far as its own signatures need it.
+    /// The first one of the kind, which a community begins with.
+    pub(crate) const fn first(self) -> AuthorityId {
+        AuthorityId { of: self, generation: 1 }
+    }
+}
+
+/// One authority: its kind, and the how manieth it is. A new key is a new authority with a name, a list and a place of its own, so
+/// that nobody has to tell two keys of one name apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorityId {
+    /// Its kind.
+    pub of: Authority,
+    /// From 1.
+    pub generation: u32,
+}
+
+impl fmt::Display for AuthorityId {
+    /// `issuing`, `issuing-2`: the word in URLs, files and names of keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.generation {
+            1 => f.write_str(self.of.word()),
+            more => write!(f, "{}-{more}", self.of.word()),
+        }
+    }
+}
+
+impl AuthorityId {
+    /// What the authority's certificate is made of, as far as its own signatures need it. Between the first root and members there
+    /// may be its word for the next root, and an issuing authority below that.
     pub(crate) fn params(self, community: &str) -> CertificateParams {
-        let title = match self {
-            Self::Root => "Root CA",
-            Self::Issuing => "Issuing CA",
+        let (title, depth) = match self.of {
+            Authority::Root => ("Root CA", 2),
+            Authority::Issuing => ("Issuing CA", 0),
         };
-        ca_params(
-            community,
-            &format!("{community} {title}"),
-            match self {
-                Self::Root => 1,
-                Self::Issuing => 0,
-            },
-        )
+        let number = match self.generation {
+            1 => String::new(),
+            more => format!(" {more}"),
+        };
+        ca_params(community, &format!("{community} {title}{number}"), depth)
     }
 }
 
@@ -184,13 +211,12 @@ pub(crate) fn set_life(
 pub(crate) fn set_issuer_urls(
     params: &mut CertificateParams,
     base_url: &str,
-    issuer: Authority,
+    issuer: AuthorityId,
     ocsp: bool,
 ) {
-    let word = issuer.word();
     params.crl_distribution_points =
-        vec![CrlDistributionPoint { uris: vec![format!("{base_url}/crl/{word}.crl")] }];
-    let mut places = vec![(CA_ISSUERS, format!("{base_url}/ca/{word}.cer"))];
+        vec![CrlDistributionPoint { uris: vec![format!("{base_url}/crl/{issuer}.crl")] }];
+    let mut places = vec![(CA_ISSUERS, format!("{base_url}/ca/{issuer}.cer"))];
     if ocsp {
         places.insert(0, (OCSP, format!("{base_url}/ocsp")));
     }

@@ -8,18 +8,19 @@
 //! A number is written down before anything is signed under it, so that no two bundles have the same. What is published is what a
 //! member would take: it is checked as one would. Refused: a bundle that members refuse.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rcgen::Issuer;
 use serde::{Deserialize, Serialize};
 use ward_core::crypto::{hex, sha256};
-use ward_core::{CommunityUri, Limits, Secret};
+use ward_core::{CommunityUri, Limits, Secret, Timestamp};
 use ward_trust::bundle::{MAX_DAYS, Places};
 use ward_trust::{Bundle, BundleError, Certificate, Community, SignedBundle, SigningIdentity};
 
 use crate::authority::{leaf_params, set_issuer_urls, set_life, set_uris};
 use crate::operator::BACKDATE;
-use crate::publish::{authority_key, event};
+use crate::publish::{Shown, authority_key, event};
 use crate::{Authority, CommunityError, KeySpec, Operator, files};
 
 /// Version of the file of numbers.
@@ -99,48 +100,59 @@ impl Operator {
         let published = self.published();
         let expires = now
             .plus(Duration::from_hours(24 * terms.days))
-            .min(published.issuing.not_after())
-            .min(published.root.not_after());
+            .min(published.issuing.certificate.not_after())
+            .min(published.root.certificate.not_after());
         // Made for this one document, never written down.
         let key = KeySpec::P256.generate()?;
         let name: String = format!("{} Trust Bundle", register.name).chars().take(64).collect();
         let mut params = leaf_params(&name);
         let serial = set_life(&mut params, &*self.deps.rng, now.minus(BACKDATE), expires);
         set_uris(&mut params, &[register.uri.as_str().to_owned()])?;
-        set_issuer_urls(&mut params, &register.base_url, Authority::Issuing, false);
-        let issuing_key = authority_key(&self.deps, &register, Authority::Issuing)?;
-        let issuing = Authority::Issuing.params(&register.name);
+        set_issuer_urls(&mut params, &register.base_url, published.issuing.id, false);
+        let issuing_key = authority_key(&self.deps, &register, published.issuing.id)?;
+        let issuing = published.issuing.id.params(&register.name);
         let issuer = Issuer::from_params(&issuing, &*issuing_key);
         let leaf = params.signed_by(&key, &issuer)?.der().to_vec();
         drop(issuing_key);
-        let chain = [leaf, published.issuing.der().to_vec()];
+        // Who was away while the root changed finds the way by the former root's word.
+        let is_root = |one: &&Certificate| {
+            let mut roots = published.of_kind(Authority::Root);
+            roots.any(|root| root.certificate.key_bits() == one.key_bits())
+        };
+        let words = published.cross.iter().filter(is_root);
+        let mut chain = vec![leaf, published.issuing.certificate.der().to_vec()];
+        chain.extend(words.map(|one| one.der().to_vec()).take(4));
         let identity = SigningIdentity::from_pkcs8(&chain, &Secret::new(key.serialize_der()))
             .map_err(|error| CommunityError::Bundle(error.into()))?;
-        let places = |authority: Authority, certificate: &Certificate| Places {
-            issuer: certificate.thumbprint(),
-            crl: vec![format!("{}/crl/{}.crl", register.base_url, authority.word())],
-            ocsp: if register.ocsp && authority == Authority::Issuing {
+        let places = |one: &Shown| Places {
+            issuer: one.certificate.thumbprint(),
+            crl: vec![format!("{}/crl/{}.crl", register.base_url, one.id)],
+            ocsp: if register.ocsp && one.id.of == Authority::Issuing {
                 vec![format!("{}/ocsp", register.base_url)]
             } else {
                 Vec::new()
             },
         };
-        let own = |mine: &Certificate, more: &[Certificate]| {
-            let more = more.iter().filter(|one| *one != mine).cloned();
-            std::iter::once(mine.clone()).chain(more).collect::<Vec<_>>()
+        let own = |of: Authority, more: &[Certificate]| {
+            let mut all: Vec<_> =
+                published.of_kind(of).map(|one| one.certificate.clone()).collect();
+            for one in more {
+                if !all.contains(one) {
+                    all.push(one.clone());
+                }
+            }
+            all
         };
+        let below = [&published.cross[..], &terms.intermediates].concat();
         let bundle = Bundle {
             community: register.uri.clone(),
             sequence,
             issued: now,
             not_before: now.minus(BACKDATE),
             expires,
-            anchors: own(&published.root, &terms.anchors),
-            intermediates: own(&published.issuing, &terms.intermediates),
-            revocation: vec![
-                places(Authority::Root, &published.root),
-                places(Authority::Issuing, &published.issuing),
-            ],
+            anchors: own(Authority::Root, &terms.anchors),
+            intermediates: own(Authority::Issuing, &below),
+            revocation: published.all().map(places).collect(),
             purposes: terms.purposes.clone(),
             organization_schemes: terms.organization_schemes.clone(),
             certifications: terms.certifications.clone(),
@@ -150,7 +162,9 @@ impl Operator {
         drop(identity);
         let signed = SignedBundle::parse(document.as_bytes(), &limits)?;
         // As a member would that has the last one, or only the root.
-        let mut trust = Community::new(register.uri.clone(), vec![published.root.clone()]);
+        let known = published.of_kind(Authority::Root).min_by_key(|one| one.id.generation);
+        let known = known.unwrap_or(&published.root).certificate.clone();
+        let mut trust = Community::new(register.uri.clone(), vec![known]);
         if let Some(last) = &last {
             trust = last.apply(&trust);
         }
@@ -177,6 +191,46 @@ impl Operator {
         Ok(signed)
     }
 
+    /// Signs the next bundle with what the last one said, if there is one: after the authorities changed, and before it ends.
+    pub async fn renew_bundle(&self) -> Result<Option<SignedBundle>, CommunityError> {
+        let limits = Limits::default();
+        let Some(held) = self.bundle()? else { return Ok(None) };
+        let last = SignedBundle::parse(&held, &limits)?;
+        let mine = {
+            let register = self.register.lock().await;
+            crate::publish::own_certificates(&self.dir, &register)
+        };
+        let bundle = last.bundle();
+        let brought = |all: &[Certificate]| {
+            all.iter()
+                .filter(|one| !mine.iter().any(|own| own.key_bits() == one.key_bits()))
+                .cloned()
+                .collect()
+        };
+        let terms = BundleTerms {
+            purposes: bundle.purposes.clone(),
+            organization_schemes: bundle.organization_schemes.clone(),
+            certifications: bundle.certifications.clone(),
+            anchors: brought(&bundle.anchors),
+            intermediates: brought(&bundle.intermediates),
+            days: bundle
+                .expires
+                .since(bundle.issued)
+                .as_secs()
+                .div_ceil(24 * 3600)
+                .clamp(1, MAX_DAYS),
+        };
+        Ok(Some(self.publish_bundle(&terms).await?))
+    }
+
+    /// [`Self::renew_bundle`], if the bundle that is handed out is past half of its life.
+    pub async fn keep_bundle(&self) -> Result<(), CommunityError> {
+        if bundle_is_due(&self.dir, self.deps.clock.now())? {
+            self.renew_bundle().await?;
+        }
+        Ok(())
+    }
+
     /// The number after the last: of the file of numbers and of the bundle at hand the higher counts.
     fn next_number(&self, last: Option<&SignedBundle>) -> Result<u64, CommunityError> {
         let path = self.dir.join(STATE);
@@ -190,4 +244,15 @@ impl Operator {
         let shown = last.map_or(0, |last| last.bundle().sequence);
         Ok(written.max(shown).saturating_add(1))
     }
+}
+
+/// Whether the bundle in this directory is past half of its life. One that does not parse is nobody's to renew.
+pub(crate) fn bundle_is_due(dir: &Path, now: Timestamp) -> Result<bool, CommunityError> {
+    let limits = Limits::default();
+    let Some(held) = files::read(&dir.join(CURRENT), limits.bundle_bytes as u64)? else {
+        return Ok(false);
+    };
+    let Ok(last) = SignedBundle::parse(&held, &limits) else { return Ok(false) };
+    let (from, until) = (last.bundle().issued, last.bundle().expires);
+    Ok(until <= from || now >= from.plus(until.since(from) / 2))
 }

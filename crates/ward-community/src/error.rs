@@ -62,6 +62,17 @@ pub enum CommunityError {
     /// A revoked certificate is not renewed. Nothing was issued.
     #[error("not issued: the certificate is revoked; have a new key made and re-key")]
     RenewRevoked,
+    /// There is a next root already. Nothing was made.
+    #[error("there are two roots already; let the elder one go first")]
+    TwoRoots,
+    /// There is no other root to go on with. Nothing was ended.
+    #[error("there is one root only; make the next one first")]
+    OneRoot,
+    /// Members have not been told of the next root. Nothing was ended.
+    #[error(
+        "no trust bundle names the next root yet; publish one, and give members time to take it"
+    )]
+    RootUntold,
     /// An OCSP answer could not be made.
     #[error("no OCSP answer: {0}")]
     Ocsp(#[from] ward_trust::OcspError),

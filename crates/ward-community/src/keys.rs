@@ -9,7 +9,7 @@ use rcgen::SigningKey;
 use ward_core::Secret;
 use ward_store::vault::FileVault;
 
-use crate::{CommunityError, KeySpec};
+use crate::{Authority, CommunityError, KeySpec};
 
 /// Which of the community's own keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,15 @@ pub enum KeyOf {
     Issuing,
     /// The OCSP responder: used for each answer.
     Responder,
+}
+
+impl From<Authority> for KeyOf {
+    fn from(of: Authority) -> Self {
+        match of {
+            Authority::Root => Self::Root,
+            Authority::Issuing => Self::Issuing,
+        }
+    }
 }
 
 /// A key that signs; it need not be one that can be read.
@@ -33,6 +42,9 @@ pub trait AuthorityKeys: Send + Sync {
     /// The key under this name. [`CommunityError::KeyMissing`]: there is none. [`CommunityError::RootAway`]: it
     /// is the root's, which is kept elsewhere.
     fn open(&self, of: KeyOf, name: &str, spec: KeySpec) -> Result<AuthorityKey, CommunityError>;
+
+    /// Destroys the key under this name, if there is one.
+    fn destroy(&self, of: KeyOf, name: &str) -> Result<(), CommunityError>;
 }
 
 impl AuthorityKeys for FileVault {
@@ -46,6 +58,11 @@ impl AuthorityKeys for FileVault {
         let secret = self.get_secret(name)?;
         let secret = secret.ok_or_else(|| CommunityError::KeyMissing(name.to_owned()))?;
         Ok(Box::new(spec.load(&secret)?))
+    }
+
+    fn destroy(&self, _: KeyOf, name: &str) -> Result<(), CommunityError> {
+        self.remove_secret(name)?;
+        Ok(())
     }
 }
 
@@ -73,5 +90,9 @@ impl AuthorityKeys for RootApart {
 
     fn open(&self, of: KeyOf, name: &str, spec: KeySpec) -> Result<AuthorityKey, CommunityError> {
         self.holder(of)?.open(of, name, spec)
+    }
+
+    fn destroy(&self, of: KeyOf, name: &str) -> Result<(), CommunityError> {
+        self.holder(of)?.destroy(of, name)
     }
 }

@@ -10,6 +10,7 @@
 //! Refused: requests that would make a certificate which no member accepts, and revoking an authority
 //! (which takes two people).
 
+mod authorities;
 mod authority;
 mod bundle;
 mod directory;
@@ -24,12 +25,13 @@ mod register;
 mod renewal;
 mod responder;
 mod revocation;
+mod rollover;
 mod serve;
 #[cfg(test)]
 mod tests;
 mod tls;
 
-pub use authority::{Authority, KeySpec};
+pub use authority::{Authority, AuthorityId, KeySpec};
 pub use bundle::BundleTerms;
 pub use error::CommunityError;
 pub use keys::{AuthorityKey, AuthorityKeys, KeyOf, RootApart};

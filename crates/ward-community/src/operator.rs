@@ -20,15 +20,15 @@ use crate::authority::{RequestedKey, leaf_params, set_issuer_urls, set_life, set
 use crate::keys::{AuthorityKeys, KeyOf};
 use crate::lint::{CertificateRequest, lint};
 use crate::publish::{
-    ListInfo, Published, REGISTER, authority_key, certificate_path, event, key_name, list_info,
-    list_path, renew_list, write_register,
+    ListInfo, Published, REGISTER, authority_key, certificate_path, event, key_name, list_path,
+    renew_list, write_register,
 };
 use crate::register::{
     LastList, MAX_BYTES, MAX_MEMBERS, Member, Register, VERSION, default_root_list_days,
 };
 use crate::renewal::Act;
 use crate::revocation::root_is_due;
-use crate::{Authority, CommunityError, KeySpec, files};
+use crate::{Authority, AuthorityId, CommunityError, KeySpec, files};
 
 /// What a new community is to be like.
 #[derive(Debug, Clone)]
@@ -154,21 +154,21 @@ impl Operator {
         let lock = files::lock(&dir)?;
         let now = deps.clock.now();
         let base_url = config.base_url.trim_end_matches('/').to_owned();
-        let make =
-            |of, authority| deps.vault.make(of, &key_name(&config.uri, authority), config.ca_key);
-        let root_key = make(KeyOf::Root, Authority::Root)?;
-        let issuing_key = make(KeyOf::Issuing, Authority::Issuing)?;
+        let make = |of: KeyOf, id| deps.vault.make(of, &key_name(&config.uri, id), config.ca_key);
+        let [root_id, issuing_id] = [Authority::Root, Authority::Issuing].map(Authority::first);
+        let root_key = make(KeyOf::Root, root_id)?;
+        let issuing_key = make(KeyOf::Issuing, issuing_id)?;
         let start = now.minus(BACKDATE);
-        let mut root = Authority::Root.params(&config.name);
+        let mut root = root_id.params(&config.name);
         set_life(&mut root, &*deps.rng, start, now.plus(ROOT_LIFE));
         let root_der = root.self_signed(&&*root_key)?.der().to_vec();
-        let mut issuing = issuing_params(&config.name, &base_url);
+        let mut issuing = below(issuing_id, root_id, &config.name, &base_url);
         set_life(&mut issuing, &*deps.rng, start, now.plus(ISSUING_LIFE));
         let issuer = Issuer::from_params(&root, &*root_key);
         let issuing_der = issuing.signed_by(&&*issuing_key, &issuer)?.der().to_vec();
         drop(issuing_key);
-        files::replace(&certificate_path(&dir, Authority::Root), &root_der)?;
-        files::replace(&certificate_path(&dir, Authority::Issuing), &issuing_der)?;
+        files::replace(&certificate_path(&dir, root_id), &root_der)?;
+        files::replace(&certificate_path(&dir, issuing_id), &issuing_der)?;
         let mut register = Register {
             v: VERSION,
             tenant: config.tenant,
@@ -178,6 +178,8 @@ impl Operator {
             ca_key: config.ca_key,
             root_list: LastList::default(),
             issuing_list: LastList::default(),
+            later: Vec::new(),
+            ended: Vec::new(),
             members: Vec::new(),
             root_list_days: options.root_list_days,
             ocsp: options.ocsp,
@@ -187,8 +189,8 @@ impl Operator {
         let event = event(&register, &deps, "created");
         register.unlogged.push(event);
         // The register comes last, with the lists: without it `create` can be run again.
-        for authority in [Authority::Root, Authority::Issuing] {
-            renew_list(&dir, &deps, &mut register, authority)?;
+        for id in [root_id, issuing_id] {
+            renew_list(&dir, &deps, &mut register, id)?;
         }
         let operator = Self::assemble(dir, lock, register, deps)?;
         operator.log(&mut *operator.register.lock().await).await?;
@@ -209,10 +211,10 @@ impl Operator {
         }
         // A crash between register and list leaves an older list in the file, which may lack the last
         // revocation: it is signed anew.
-        for authority in [Authority::Root, Authority::Issuing] {
-            let der = files::read(&list_path(&dir, authority), MAX_FILE)?.unwrap_or_default();
-            if hex(&sha256(&[&der])) != register.last_list(authority).sha256 {
-                match renew_list(&dir, &deps, &mut register, authority) {
+        for id in register.authorities() {
+            let der = files::read(&list_path(&dir, id), MAX_FILE)?.unwrap_or_default();
+            if hex(&sha256(&[&der])) != register.last_list(id).sha256 {
+                match renew_list(&dir, &deps, &mut register, id) {
                     Ok(_) => {}
                     Err(CommunityError::RootAway) => root_is_due(),
                     Err(error) => return Err(error),
@@ -243,24 +245,7 @@ impl Operator {
         register: Register,
         deps: OperatorDeps,
     ) -> Result<Arc<Self>, CommunityError> {
-        let certificate = |authority| {
-            let path = certificate_path(&dir, authority);
-            let der = files::read(&path, MAX_FILE)?;
-            der.and_then(|der| Certificate::from_der(&der).ok())
-                .ok_or(CommunityError::Damaged(path))
-        };
-        let list = |authority, number| {
-            let path = list_path(&dir, authority);
-            let der = files::read(&path, MAX_FILE)?.unwrap_or_default();
-            list_info(number, der).ok_or(CommunityError::Damaged(path))
-        };
-        let (root, issuing) = (certificate(Authority::Root)?, certificate(Authority::Issuing)?);
-        let published = Published {
-            root_list: list(Authority::Root, register.root_list.number)?,
-            issuing_list: list(Authority::Issuing, register.issuing_list.number)?,
-            root,
-            issuing,
-        };
+        let published = Published::read(&dir, &register)?;
         Ok(Arc::new(Self {
             uri: register.uri.clone(),
             base_url: register.base_url.clone(),
@@ -282,23 +267,39 @@ impl Operator {
         &self.base_url
     }
 
-    /// What members trust: the root as anchor, the issuing authority beside it, revocation demanded.
+    /// What members trust: the roots as anchors, the issuing authorities beside them, revocation demanded.
     /// Purposes and organisation schemes are [`Community::new`]'s defaults; members choose their own.
     pub fn trust(&self) -> Community {
         let published = self.published();
-        let mut community = Community::new(self.uri.clone(), vec![published.root.clone()]);
-        community.intermediates.push(published.issuing.clone());
+        let of = |kind| published.of_kind(kind).map(|one| one.certificate.clone());
+        let mut community = Community::new(self.uri.clone(), of(Authority::Root).collect());
+        community.intermediates = of(Authority::Issuing).chain(published.cross.clone()).collect();
         community
     }
 
-    /// The list that is handed out now.
-    pub fn list(&self, authority: Authority) -> ListInfo {
-        self.published().list(authority).clone()
+    /// Which authorities vouch for somebody now, the newest root and the newest issuing authority first.
+    pub fn authorities(&self) -> Vec<AuthorityId> {
+        self.published().all().map(|one| one.id).collect()
     }
 
-    /// The authority's certificate.
+    /// The list of the newest authority of this kind that is handed out now.
+    pub fn list(&self, authority: Authority) -> ListInfo {
+        self.published().current(authority).list.clone()
+    }
+
+    /// The list of this authority, unless it has ended.
+    pub fn list_of(&self, id: AuthorityId) -> Option<ListInfo> {
+        self.published().one(id).map(|one| one.list.clone())
+    }
+
+    /// The certificate of the newest authority of this kind.
     pub fn certificate(&self, authority: Authority) -> Certificate {
-        self.published().certificate(authority).clone()
+        self.published().current(authority).certificate.clone()
+    }
+
+    /// The certificate of this authority, unless it has ended.
+    pub fn certificate_of(&self, id: AuthorityId) -> Option<Certificate> {
+        self.published().one(id).map(|one| one.certificate.clone())
     }
 
     /// Everything that was issued, oldest first.
@@ -364,12 +365,13 @@ impl Operator {
         let now = self.deps.clock.now();
         let published = self.published();
         let mut params = leaf_params(&request.name);
-        let until = now.plus(request.life).min(published.issuing.not_after());
+        let issuing = &published.issuing;
+        let until = now.plus(request.life).min(issuing.certificate.not_after());
         let serial = set_life(&mut params, &*self.deps.rng, now.minus(BACKDATE), until);
         set_uris(&mut params, &request.san_uris)?;
-        set_issuer_urls(&mut params, &self.base_url, Authority::Issuing, register.ocsp);
-        let issuer_params = Authority::Issuing.params(&register.name);
-        let issuing_key = authority_key(&self.deps, &register, Authority::Issuing)?;
+        set_issuer_urls(&mut params, &self.base_url, issuing.id, register.ocsp);
+        let issuer_params = issuing.id.params(&register.name);
+        let issuing_key = authority_key(&self.deps, &register, issuing.id)?;
         let der = params
             .signed_by(key, &Issuer::from_params(&issuer_params, &*issuing_key))?
             .der()
@@ -391,6 +393,7 @@ impl Operator {
             not_before: certificate.not_before(),
             not_after: certificate.not_after(),
             key: Some(key_hash),
+            issuer: issuing.id.generation,
             revoked: None,
         });
         let event = event(&register, &self.deps, act.word())
@@ -406,7 +409,7 @@ impl Operator {
             return Err(error);
         }
         self.log(&mut register).await?;
-        Ok((vec![der, published.issuing.der().to_vec()], thumbprint))
+        Ok((vec![der, issuing.certificate.der().to_vec()], thumbprint))
     }
 
     /// Records what waits, in order, then forgets it durably.
@@ -424,10 +427,19 @@ impl Operator {
     }
 }
 
-/// The issuing authority's certificate, but for its life.
-pub(crate) fn issuing_params(name: &str, base_url: &str) -> rcgen::CertificateParams {
-    let mut params = Authority::Issuing.params(name);
+/// The certificate of an authority below a root, but for its life.
+pub(crate) fn below(
+    id: AuthorityId,
+    root: AuthorityId,
+    name: &str,
+    base_url: &str,
+) -> rcgen::CertificateParams {
+    let mut params = id.params(name);
+    if id.of == Authority::Root {
+        // One root's word for the next: an issuing authority may stand below.
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(1));
+    }
     params.use_authority_key_identifier_extension = true;
-    set_issuer_urls(&mut params, base_url, Authority::Root, false);
+    set_issuer_urls(&mut params, base_url, root, false);
     params
 }

@@ -1,10 +1,11 @@
 //! What everybody may fetch, over plain HTTP because it is all signed (PKI-05): revocation lists, the authorities'
 //! certificates, and OCSP answers.
 //!
-//! `GET /crl/{root,issuing}.crl`, `GET /ca/{root,issuing}.cer`, `POST /ocsp`, `GET /ocsp/BASE64` (RFC 6960 A.1).
+//! `GET /crl/{root,issuing}.crl`, `GET /ca/{root,issuing}.cer` (and `-2`, … of later ones), `POST /ocsp`, `GET /ocsp/BASE64` (RFC 6960 A.1).
 //! Reads the community's directory as it is now, so that the operator's acts in other processes show at once; changes
 //! nothing in it. Refused: everything else; requests over 4 KiB; to answer from a register that does not parse.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use ward_trust::ocsp::Refusal;
 use ward_trust::{Certificate, Crl};
 
 use crate::authority::calendar;
+use crate::bundle::bundle_is_due;
 use crate::directory::handed_out;
 use crate::keys::{AuthorityKeys, KeyOf};
 use crate::operator::MAX_FILE;
@@ -57,11 +59,15 @@ struct Document {
 
 /// The directory as it was read.
 struct State {
-    stamps: Vec<Stamp>,
-    lists: [Document; 2],
-    certificates: [Document; 2],
-    /// `None`: the community has no responder, or it has no key or certificate yet.
-    desk: Option<Desk>,
+    stamps: Vec<(PathBuf, Stamp)>,
+    /// By path: media type, for how long caches may keep it, and what it is.
+    documents: HashMap<String, (&'static str, Duration, Document)>,
+    /// Those of issuing authorities, which are signed here.
+    lists: Vec<(Timestamp, Timestamp)>,
+    /// One of each issuing authority; less, if the community has no responder, or it has no key or certificate yet.
+    desks: Vec<Desk>,
+    /// Issuing authorities.
+    issuing: usize,
     ocsp: bool,
 }
 
@@ -97,22 +103,20 @@ impl PublicServer {
     pub async fn is_due(&self) -> Result<bool, CommunityError> {
         let state = self.current().await?;
         let now = self.clock.now();
-        let half =
-            |one: &Document| one.this_update.plus(one.next_update.since(one.this_update) / 2);
-        let [_, issuing] = &state.lists;
-        let responder =
-            state.desk.as_ref().map_or(state.ocsp, |desk| now >= responder_due(desk.certificate()));
-        Ok(responder || now >= half(issuing))
+        let due = |(from, until): &(Timestamp, Timestamp)| now >= from.plus(until.since(*from) / 2);
+        let responder = state.desks.iter().any(|desk| now >= responder_due(desk.certificate()));
+        let missing = state.ocsp && state.desks.len() < state.issuing;
+        Ok(responder || missing || state.lists.iter().any(due) || bundle_is_due(&self.dir, now)?)
     }
 
     /// The state of the directory now.
     async fn current(&self) -> Result<Arc<State>, CommunityError> {
         let known = || Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner));
-        if known().stamps == stamps(&self.dir) {
+        if known().is_as_read() {
             return Ok(known());
         }
         let _one = self.reading.lock().await;
-        if known().stamps == stamps(&self.dir) {
+        if known().is_as_read() {
             return Ok(known());
         }
         let (dir, keys) = (self.dir.clone(), Arc::clone(&self.keys));
@@ -136,23 +140,14 @@ impl PublicServer {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
         let is_get = matches!(parts.method, Method::GET | Method::HEAD);
-        let [root_list, issuing_list] = &state.lists;
-        let [root, issuing] = &state.certificates;
-        let list =
-            |one: &Document| document(one, "application/pkix-crl", LIST_AGE, &parts.headers, now);
-        let certificate = |one: &Document| {
-            document(one, "application/pkix-cert", CERTIFICATE_AGE, &parts.headers, now)
-        };
-        match path {
-            "/crl/root.crl" | "/crl/issuing.crl" | "/ca/root.cer" | "/ca/issuing.cer"
-                if !is_get =>
-            {
+        if let Some((kind, age, one)) = state.documents.get(path) {
+            return if is_get {
+                document(one, kind, *age, &parts.headers, now)
+            } else {
                 method_not_allowed("GET, HEAD")
-            }
-            "/crl/root.crl" => list(root_list),
-            "/crl/issuing.crl" => list(issuing_list),
-            "/ca/root.cer" => certificate(root),
-            "/ca/issuing.cer" => certificate(issuing),
+            };
+        }
+        match path {
             "/ocsp" | "/ocsp/" if state.ocsp && parts.method == Method::POST => {
                 if parts
                     .headers
@@ -230,11 +225,21 @@ fn refused(refusal: Refusal) -> Response<Body> {
 
 /// `cached`: the headers of a request whose answer caches may keep.
 fn ocsp(state: &State, asked: &[u8], cached: Option<&HeaderMap>, now: Timestamp) -> Response<Body> {
-    let Some(desk) = &state.desk else { return refused(Refusal::TryLater) };
-    let answer = match desk.answer(asked, now) {
-        Ok(answer) => answer,
-        Err(refusal) => return refused(refusal),
-    };
+    let mut why = Refusal::TryLater;
+    let mut answer = None;
+    for desk in &state.desks {
+        match desk.answer(asked, now) {
+            Ok(found) => answer = Some(found),
+            // Another authority's certificate: perhaps the next desk's.
+            Err(Refusal::Unauthorized) if state.desks.len() == state.issuing => {
+                why = Refusal::Unauthorized;
+                continue;
+            }
+            Err(refusal) => why = refusal,
+        }
+        break;
+    }
+    let Some(answer) = answer else { return refused(why) };
     let response = respond(StatusCode::OK, "application/ocsp-response", full(answer.der.clone()));
     match cached.filter(|_| answer.plain) {
         Some(headers) => {
@@ -295,81 +300,78 @@ fn date(at: Timestamp) -> String {
     calendar(at).format(form).unwrap_or_default()
 }
 
-fn paths(dir: &Path) -> [PathBuf; 6] {
-    let [root, issuing] = [Authority::Root, Authority::Issuing];
-    [
-        dir.join(REGISTER),
-        list_path(dir, root),
-        list_path(dir, issuing),
-        certificate_path(dir, root),
-        certificate_path(dir, issuing),
-        responder_path(dir),
-    ]
-}
-
-fn stamps(dir: &Path) -> Vec<Stamp> {
-    let stamp = |path: PathBuf| {
-        let found = fs::metadata(path).ok()?;
-        Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
-    };
-    paths(dir).into_iter().map(stamp).collect()
+fn stamp(path: &Path) -> Stamp {
+    let found = fs::metadata(path).ok()?;
+    Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
 }
 
 impl State {
+    /// Whether the files are those that were read.
+    fn is_as_read(&self) -> bool {
+        self.stamps.iter().all(|(path, known)| stamp(path) == *known)
+    }
+
     fn read(dir: &Path, keys: &dyn AuthorityKeys) -> Result<Self, CommunityError> {
-        // What changes while it is read has another stamp the next time.
-        let stamps = stamps(dir);
+        // What changes while it is read has another stamp the next time; and so has the register, which names the others.
+        let mut stamps = Vec::new();
+        let mut read = |path: PathBuf, most| {
+            stamps.push((path.clone(), stamp(&path)));
+            files::read(&path, most)
+        };
         let damaged = |path: &Path| CommunityError::Damaged(path.to_path_buf());
-        let [register_path, ..] = paths(dir);
-        let bytes = files::read(&register_path, MAX_BYTES)?
+        let path = dir.join(REGISTER);
+        let bytes = read(path.clone(), MAX_BYTES)?
             .ok_or_else(|| CommunityError::Missing(dir.to_path_buf()))?;
-        let register: Register =
-            serde_json::from_slice(&bytes).map_err(|_| damaged(&register_path))?;
+        let register: Register = serde_json::from_slice(&bytes).map_err(|_| damaged(&path))?;
         if register.v != VERSION {
-            return Err(damaged(&register_path));
+            return Err(damaged(&path));
         }
-        let read = |path: &Path| files::read(path, MAX_FILE)?.ok_or_else(|| damaged(path));
-        let list = |authority| {
-            let path = list_path(dir, authority);
-            let der = read(&path)?;
+        let mut state = Self {
+            stamps: Vec::new(),
+            documents: HashMap::new(),
+            lists: Vec::new(),
+            desks: Vec::new(),
+            issuing: register.of_kind(Authority::Issuing).count(),
+            ocsp: register.ocsp,
+        };
+        for id in register.authorities() {
+            let path = list_path(dir, id);
+            let der = read(path.clone(), MAX_FILE)?.ok_or_else(|| damaged(&path))?;
             let list = Crl::from_der(&der).map_err(|_| damaged(&path))?;
-            Ok::<_, CommunityError>(Document::new(der, list.this_update(), list.next_update()))
-        };
-        let certificate = |authority| {
-            let path = certificate_path(dir, authority);
-            let der = read(&path)?;
+            let dates = (list.this_update(), list.next_update());
+            if id.of == Authority::Issuing {
+                state.lists.push(dates);
+            }
+            let list = ("application/pkix-crl", LIST_AGE, Document::new(der, dates));
+            state.documents.insert(format!("/crl/{id}.crl"), list);
+
+            let path = certificate_path(dir, id);
+            let der = read(path.clone(), MAX_FILE)?.ok_or_else(|| damaged(&path))?;
             let found = Certificate::from_der(&der).map_err(|_| damaged(&path))?;
-            Ok::<_, CommunityError>((
-                Document::new(der, found.not_before(), found.not_after()),
-                found,
-            ))
-        };
-        let (root, _) = certificate(Authority::Root)?;
-        let (issuing, authority) = certificate(Authority::Issuing)?;
-        let desk = match files::read(&responder_path(dir), MAX_FILE)? {
-            Some(der) if register.ocsp => {
-                let found = Certificate::from_der(&der).map_err(|_| damaged(&responder_path(dir)));
-                let name = responder_key_name(&register.uri);
+            let dates = (found.not_before(), found.not_after());
+            let shown = ("application/pkix-cert", CERTIFICATE_AGE, Document::new(der, dates));
+            state.documents.insert(format!("/ca/{id}.cer"), shown);
+
+            let path = responder_path(dir, id);
+            if id.of == Authority::Issuing
+                && register.ocsp
+                && let Some(der) = read(path.clone(), MAX_FILE)?
+            {
+                let responder = Certificate::from_der(&der).map_err(|_| damaged(&path))?;
+                let name = responder_key_name(&register.uri, id);
                 let key = keys.open(KeyOf::Responder, &name, RESPONDER_KEY)?;
                 // Between a new key and its certificate there is a moment.
-                let fits = |found: &Certificate| key.der_bytes() == found.key_bits();
-                let found = found.ok().filter(fits);
-                found.map(|found| Desk::new(authority, found, key, &register))
+                if key.der_bytes() == responder.key_bits() {
+                    state.desks.push(Desk::new(found, responder, key, (&register, id)));
+                }
             }
-            _ => None,
-        };
-        Ok(Self {
-            stamps,
-            lists: [list(Authority::Root)?, list(Authority::Issuing)?],
-            certificates: [root, issuing],
-            desk,
-            ocsp: register.ocsp,
-        })
+        }
+        Ok(Self { stamps, ..state })
     }
 }
 
 impl Document {
-    fn new(der: Vec<u8>, this_update: Timestamp, next_update: Timestamp) -> Self {
+    fn new(der: Vec<u8>, (this_update, next_update): (Timestamp, Timestamp)) -> Self {
         let tag = hex(&sha256(&[&der]));
         Self { der, tag, this_update, next_update }
     }

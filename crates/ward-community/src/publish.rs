@@ -11,9 +11,9 @@ use ward_trust::{Certificate, Crl};
 
 use crate::authority::{calendar, sign_list};
 use crate::keys::{AuthorityKey, KeyOf};
-use crate::operator::OperatorDeps;
+use crate::operator::{MAX_FILE, OperatorDeps};
 use crate::register::{LastList, Member, Register};
-use crate::{Authority, CommunityError, KeySpec, files};
+use crate::{Authority, AuthorityId, CommunityError, KeySpec, files};
 
 /// The issuing authority's list says who is revoked today; the root's changes once in years.
 const ISSUING_LIST_LIFE: Duration = Duration::from_hours(24);
@@ -36,58 +36,142 @@ impl ListInfo {
     }
 }
 
+/// An authority as it is handed out.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) id: AuthorityId,
+    pub(crate) certificate: Certificate,
+    pub(crate) list: ListInfo,
+}
+
 /// What is handed out.
 #[derive(Debug, Clone)]
 pub(crate) struct Published {
-    pub(crate) root: Certificate,
-    pub(crate) issuing: Certificate,
-    pub(crate) root_list: ListInfo,
-    pub(crate) issuing_list: ListInfo,
+    /// The newest root.
+    pub(crate) root: Shown,
+    /// The newest issuing authority.
+    pub(crate) issuing: Shown,
+    /// Those before them that still vouch for somebody.
+    pub(crate) elder: Vec<Shown>,
+    /// What one root says of another's entities: the next root, and issuing authorities.
+    pub(crate) cross: Vec<Certificate>,
 }
 
 impl Published {
-    pub(crate) const fn list(&self, authority: Authority) -> &ListInfo {
-        match authority {
-            Authority::Root => &self.root_list,
-            Authority::Issuing => &self.issuing_list,
+    /// Reads what is in force by the register.
+    pub(crate) fn read(dir: &Path, register: &Register) -> Result<Self, CommunityError> {
+        let shown = |id: AuthorityId| {
+            let path = list_path(dir, id);
+            let der = files::read(&path, MAX_FILE)?.unwrap_or_default();
+            let list = list_info(register.number(id), der).ok_or(CommunityError::Damaged(path))?;
+            Ok::<_, CommunityError>(Shown {
+                id,
+                certificate: certificate(&certificate_path(dir, id))?,
+                list,
+            })
+        };
+        let newest = [Authority::Root, Authority::Issuing].map(|of| register.current(of));
+        let elder = register.authorities().into_iter().filter(|id| !newest.contains(id));
+        let [root, issuing] = newest;
+        let mut cross = Vec::new();
+        for path in cross_paths(dir, register) {
+            if path.exists() {
+                cross.push(certificate(&path)?);
+            }
         }
+        Ok(Self {
+            root: shown(root)?,
+            issuing: shown(issuing)?,
+            elder: elder.map(shown).collect::<Result<_, _>>()?,
+            cross,
+        })
     }
 
-    pub(crate) const fn certificate(&self, authority: Authority) -> &Certificate {
-        match authority {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Shown> {
+        [&self.root, &self.issuing].into_iter().chain(&self.elder)
+    }
+
+    pub(crate) fn of_kind(&self, of: Authority) -> impl Iterator<Item = &Shown> {
+        self.all().filter(move |one| one.id.of == of)
+    }
+
+    pub(crate) fn one(&self, id: AuthorityId) -> Option<&Shown> {
+        self.all().find(|one| one.id == id)
+    }
+
+    /// The newest of its kind.
+    pub(crate) const fn current(&self, of: Authority) -> &Shown {
+        match of {
             Authority::Root => &self.root,
             Authority::Issuing => &self.issuing,
         }
     }
 }
 
-pub(crate) const REGISTER: &str = "register.json";
-
-pub(crate) fn certificate_path(dir: &Path, authority: Authority) -> PathBuf {
-    dir.join("ca").join(format!("{}.cer", authority.word()))
+/// A certificate in a file of the community.
+pub(crate) fn certificate(path: &Path) -> Result<Certificate, CommunityError> {
+    let der = files::read(path, MAX_FILE)?;
+    der.and_then(|der| Certificate::from_der(&der).ok())
+        .ok_or_else(|| CommunityError::Damaged(path.to_path_buf()))
 }
 
-pub(crate) fn list_path(dir: &Path, authority: Authority) -> PathBuf {
-    dir.join("crl").join(format!("{}.crl", authority.word()))
+/// Every certificate that an authority of this community has or had, as far as it can be read.
+pub(crate) fn own_certificates(dir: &Path, register: &Register) -> Vec<Certificate> {
+    let firsts = [Authority::Root, Authority::Issuing].map(Authority::first);
+    let all = firsts.into_iter().chain(register.later.iter().map(|one| one.id));
+    all.filter_map(|id| certificate(&certificate_path(dir, id)).ok()).collect()
+}
+
+/// What `by` says of another root's `id`.
+pub(crate) fn cross_path(dir: &Path, id: AuthorityId, by: AuthorityId) -> PathBuf {
+    dir.join("ca").join(format!("{id}-by-{by}.cer"))
+}
+
+fn cross_paths(dir: &Path, register: &Register) -> Vec<PathBuf> {
+    let roots: Vec<_> = register.of_kind(Authority::Root).collect();
+    let mut paths = Vec::new();
+    for root in roots.iter().filter(|root| root.generation > 1) {
+        let before = AuthorityId { generation: root.generation - 1, ..*root };
+        paths.push(cross_path(dir, *root, before));
+    }
+    for issuing in register.of_kind(Authority::Issuing) {
+        paths.extend(roots.iter().map(|root| cross_path(dir, issuing, *root)));
+    }
+    paths
+}
+
+pub(crate) const REGISTER: &str = "register.json";
+
+pub(crate) fn certificate_path(dir: &Path, id: AuthorityId) -> PathBuf {
+    dir.join("ca").join(format!("{id}.cer"))
+}
+
+pub(crate) fn list_path(dir: &Path, id: AuthorityId) -> PathBuf {
+    dir.join("crl").join(format!("{id}.crl"))
 }
 
 /// Keys of several communities can lie in one vault.
-pub(crate) fn key_name(uri: &CommunityUri, authority: Authority) -> String {
+pub(crate) fn key_name(uri: &CommunityUri, id: AuthorityId) -> String {
     let name = hex(&sha256(&[uri.as_str().as_bytes()]));
-    format!("community/{name}/{}", authority.word())
+    format!("community/{name}/{id}")
+}
+
+/// What belongs to the responder of one issuing authority: `ocsp`, `ocsp-2`.
+fn responder(issuing: AuthorityId) -> String {
+    issuing.to_string().replacen(issuing.of.word(), "ocsp", 1)
 }
 
 /// The responder's certificate.
-pub(crate) fn responder_path(dir: &Path) -> PathBuf {
-    dir.join("ca").join("ocsp.cer")
+pub(crate) fn responder_path(dir: &Path, issuing: AuthorityId) -> PathBuf {
+    dir.join("ca").join(format!("{}.cer", responder(issuing)))
 }
 
 /// The responder's key; a kind that signs fast.
 pub(crate) const RESPONDER_KEY: KeySpec = KeySpec::P256;
 
-pub(crate) fn responder_key_name(uri: &CommunityUri) -> String {
+pub(crate) fn responder_key_name(uri: &CommunityUri, issuing: AuthorityId) -> String {
     let name = hex(&sha256(&[uri.as_str().as_bytes()]));
-    format!("community/{name}/ocsp")
+    format!("community/{name}/{}", responder(issuing))
 }
 
 pub(crate) fn event(register: &Register, deps: &OperatorDeps, action: &'static str) -> Event {
@@ -111,14 +195,9 @@ pub(crate) fn write_register(dir: &Path, register: &Register) -> Result<(), Comm
 pub(crate) fn authority_key(
     deps: &OperatorDeps,
     register: &Register,
-    authority: Authority,
+    id: AuthorityId,
 ) -> Result<AuthorityKey, CommunityError> {
-    let name = key_name(&register.uri, authority);
-    let of = match authority {
-        Authority::Root => KeyOf::Root,
-        Authority::Issuing => KeyOf::Issuing,
-    };
-    deps.vault.open(of, &name, register.ca_key)
+    deps.vault.open(KeyOf::from(id.of), &key_name(&register.uri, id), register.ca_key)
 }
 
 /// Signs the authority's next list from the register and keeps both. Register first, then the list:
@@ -127,32 +206,33 @@ pub(crate) fn renew_list(
     dir: &Path,
     deps: &OperatorDeps,
     register: &mut Register,
-    authority: Authority,
+    id: AuthorityId,
 ) -> Result<ListInfo, CommunityError> {
-    let key = authority_key(deps, register, authority)?;
-    let (revoked, life) = match authority {
+    let key = authority_key(deps, register, id)?;
+    let (revoked, life) = match id.of {
         Authority::Root => {
             (Vec::new(), Duration::from_hours(24 * u64::from(register.root_list_days)))
         }
         Authority::Issuing => {
-            (register.members.iter().filter_map(entry).collect(), ISSUING_LIST_LIFE)
+            let own = register.members.iter().filter(|one| one.issuer == id.generation);
+            (own.filter_map(entry).collect(), ISSUING_LIST_LIFE)
         }
     };
-    let number = register.last_list(authority).number + 1;
-    let params = authority.params(&register.name);
+    let number = register.last_list(id).number + 1;
+    let params = id.params(&register.name);
     let der = sign_list(&params, &*key, number, deps.clock.now(), life, revoked)?;
     drop(key);
-    let path = list_path(dir, authority);
+    let path = list_path(dir, id);
     let info = list_info(number, der).ok_or_else(|| CommunityError::Damaged(path.clone()))?;
     let last = LastList { number, sha256: hex(&sha256(&[&info.der])) };
-    let before = std::mem::replace(register.last_list(authority), last);
+    let before = std::mem::replace(register.last_list(id), last);
     let event = event(register, deps, "list-published")
-        .with("list", authority.word())
+        .with("list", id.to_string())
         .with("number", number.to_string());
     register.unlogged.push(event);
     if let Err(error) = write_register(dir, register) {
         register.unlogged.pop();
-        *register.last_list(authority) = before;
+        *register.last_list(id) = before;
         return Err(error);
     }
     files::replace(&path, &info.der)?;

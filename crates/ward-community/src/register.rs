@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use ward_core::{CommunityUri, Event, TenantId, Timestamp};
 
-use crate::{Authority, CertificateRequest, CommunityError, KeySpec, Profile};
+use crate::{AuthorityId, CertificateRequest, CommunityError, KeySpec, Profile};
 
 /// Why a certificate is revoked (RFC 5280 §5.3.1). There is no hold: once revoked is for good
 /// (amendment PKI-04).
@@ -113,9 +113,21 @@ pub struct Member {
     /// SHA-256 of its key, hexadecimal; older registers do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Which issuing authority signed it, by its generation.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub issuer: u32,
     /// Whether and why it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revocation>,
+}
+
+const fn first() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_first(generation: &u32) -> bool {
+    *generation == 1
 }
 
 /// The last list of an authority. The hash tells whether the list's file is that one.
@@ -126,6 +138,14 @@ pub(crate) struct LastList {
     pub(crate) number: u64,
     /// SHA-256 of its DER, hexadecimal.
     pub(crate) sha256: String,
+}
+
+/// An authority after the first of its kind.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Later {
+    pub(crate) id: AuthorityId,
+    pub(crate) list: LastList,
 }
 
 /// The file.
@@ -143,6 +163,12 @@ pub(crate) struct Register {
     pub(crate) ca_key: KeySpec,
     pub(crate) root_list: LastList,
     pub(crate) issuing_list: LastList,
+    /// Authorities after the first two, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) later: Vec<Later>,
+    /// Authorities that vouch for nobody any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ended: Vec<AuthorityId>,
     pub(crate) members: Vec<Member>,
     /// Days that the root's list is good for.
     #[serde(default = "default_root_list_days")]
@@ -241,13 +267,6 @@ impl Register {
             }
         }
         Ok(())
-    }
-
-    pub(crate) const fn last_list(&mut self, authority: Authority) -> &mut LastList {
-        match authority {
-            Authority::Root => &mut self.root_list,
-            Authority::Issuing => &mut self.issuing_list,
-        }
     }
 }
 

@@ -1,9 +1,7 @@
-//! What replaces a certificate: a member's renewed with the same key or re-keyed, the issuing authority's, the OCSP
-//! responder's.
+//! What replaces a certificate: a member's renewed with the same key or re-keyed, an OCSP responder's.
 //!
 //! Refused: to renew what is revoked, and to re-key with the same key.
 
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rcgen::Issuer;
@@ -13,10 +11,9 @@ use ward_trust::{Certificate, KeyKind, SigningRequest};
 
 use crate::authority::{RequestedKey, leaf_params, set_life, set_responder};
 use crate::keys::KeyOf;
-use crate::operator::{BACKDATE, ISSUING_LIFE, MAX_FILE, issuing_params};
+use crate::operator::{BACKDATE, MAX_FILE};
 use crate::publish::{
-    Published, RESPONDER_KEY, authority_key, certificate_path, event, responder_key_name,
-    responder_path, write_register,
+    RESPONDER_KEY, Shown, authority_key, event, responder_key_name, responder_path, write_register,
 };
 use crate::register::{Member, Register};
 use crate::{Authority, CertificateRequest, CommunityError, Finding, KeySpec, Operator, files};
@@ -85,48 +82,26 @@ impl Operator {
         self.certify_as(&request, asked, Act::Rekey).await
     }
 
-    /// The issuing authority's certificate anew, with the same key: members and lists stay as they are. Needs the
-    /// root's key.
-    pub async fn renew_issuing(&self) -> Result<Certificate, CommunityError> {
-        let mut register = self.register.lock().await;
-        self.log(&mut register).await?;
-        let now = self.deps.clock.now();
-        let mut published = Published::clone(&self.published());
-        let root_key = authority_key(&self.deps, &register, Authority::Root)?;
-        let issuing_key = authority_key(&self.deps, &register, Authority::Issuing)?;
-        let mut params = issuing_params(&register.name, &register.base_url);
-        let until = now.plus(ISSUING_LIFE).min(published.root.not_after());
-        let serial = set_life(&mut params, &*self.deps.rng, now.minus(BACKDATE), until);
-        let root = Authority::Root.params(&register.name);
-        let issuer = Issuer::from_params(&root, &*root_key);
-        let der = params.signed_by(&&*issuing_key, &issuer)?.der().to_vec();
-        drop((root_key, issuing_key));
-        let path = certificate_path(&self.dir, Authority::Issuing);
-        let certificate =
-            Certificate::from_der(&der).map_err(|_| CommunityError::Damaged(path.clone()))?;
-        let event = event(&register, &self.deps, "issuing-renewed")
-            .with("serial", hex(&serial))
-            .with("thumbprint", certificate.thumbprint().to_string());
-        register.unlogged.push(event);
-        // Recorded before it is in force.
-        write_register(&self.dir, &register)?;
-        self.log(&mut register).await?;
-        files::replace(&path, &der)?;
-        published.issuing = certificate.clone();
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
-        Ok(certificate)
-    }
-
-    /// Makes the OCSP responder's key and certificate, if there is none that is good for a while yet. A community
-    /// that has no responder stays without.
+    /// Makes each issuing authority an OCSP responder's key and certificate, where there is none that is good for a while yet. A
+    /// community that has no responder stays without.
     pub async fn keep_responder(&self) -> Result<(), CommunityError> {
         let mut register = self.register.lock().await;
-        let now = self.deps.clock.now();
-        let path = responder_path(&self.dir);
-        if !register.ocsp {
-            return Ok(());
+        if register.ocsp {
+            for issuing in self.published().of_kind(Authority::Issuing) {
+                self.keep_responder_of(&mut register, issuing).await?;
+            }
         }
-        let name = responder_key_name(&register.uri);
+        Ok(())
+    }
+
+    async fn keep_responder_of(
+        &self,
+        register: &mut Register,
+        issuing: &Shown,
+    ) -> Result<(), CommunityError> {
+        let now = self.deps.clock.now();
+        let path = responder_path(&self.dir, issuing.id);
+        let name = responder_key_name(&register.uri, issuing.id);
         let found = files::read(&path, MAX_FILE)?;
         if let Some(found) = found.and_then(|der| Certificate::from_der(&der).ok())
             && now < responder_due(&found)
@@ -135,24 +110,25 @@ impl Operator {
         {
             return Ok(());
         }
-        self.log(&mut register).await?;
+        self.log(register).await?;
         let key = self.deps.vault.make(KeyOf::Responder, &name, RESPONDER_KEY)?;
-        let issuing_key = authority_key(&self.deps, &register, Authority::Issuing)?;
+        let issuing_key = authority_key(&self.deps, register, issuing.id)?;
         let common: String = format!("{} OCSP", register.name).chars().take(64).collect();
         let mut params = leaf_params(&common);
-        let until = now.plus(RESPONDER_LIFE).min(self.published().issuing.not_after());
+        let until = now.plus(RESPONDER_LIFE).min(issuing.certificate.not_after());
         let serial = set_life(&mut params, &*self.deps.rng, now.minus(BACKDATE), until);
         set_responder(&mut params);
-        let issuing = Authority::Issuing.params(&register.name);
-        let issuer = Issuer::from_params(&issuing, &*issuing_key);
+        let issuer_params = issuing.id.params(&register.name);
+        let issuer = Issuer::from_params(&issuer_params, &*issuing_key);
         let der = params.signed_by(&&*key, &issuer)?.der().to_vec();
         drop((key, issuing_key));
-        let event = event(&register, &self.deps, "responder-issued")
+        let event = event(register, &self.deps, "responder-issued")
+            .with("issuer", issuing.id.to_string())
             .with("serial", hex(&serial))
             .with("thumbprint", hex(&sha256(&[&der])));
         register.unlogged.push(event);
-        write_register(&self.dir, &register)?;
-        self.log(&mut register).await?;
+        write_register(&self.dir, register)?;
+        self.log(register).await?;
         files::replace(&path, &der)
     }
 

@@ -14,6 +14,7 @@ use ward_core::crypto::{hex, sha256};
 use ward_trust::ocsp::{Question, Refusal, Responder, Revoked, Said, ecdsa_with_sha256};
 use ward_trust::{Certificate, OcspError};
 
+use crate::AuthorityId;
 use crate::keys::AuthorityKey;
 use crate::register::{Member, Register};
 
@@ -53,9 +54,10 @@ impl Desk {
         issuing: Certificate,
         certificate: Certificate,
         key: AuthorityKey,
-        register: &Register,
+        (register, id): (&Register, AuthorityId),
     ) -> Self {
-        let said = register.members.iter().filter_map(of).collect();
+        let own = register.members.iter().filter(|one| one.issuer == id.generation);
+        let said = own.filter_map(of).collect();
         Self { issuing, certificate, key, said, kept: Mutex::default() }
     }
 

@@ -3,6 +3,7 @@
 
 mod bundle;
 mod public;
+mod rollover;
 mod wire;
 
 use std::path::{Path, PathBuf};
