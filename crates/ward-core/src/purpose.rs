@@ -30,17 +30,25 @@ pub enum Purpose {
     /// `PATRQT`: at the patient's request.
     #[serde(rename = "PATRQT")]
     PatientRequest,
+    /// `ELIGDTRM`: determination of eligibility for benefits.
+    #[serde(rename = "ELIGDTRM")]
+    Eligibility,
+    /// `SYSDEV`: development and test of systems.
+    #[serde(rename = "SYSDEV")]
+    SystemDevelopment,
 }
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Treatment,
         Self::Payment,
         Self::Operations,
         Self::PublicHealth,
         Self::Research,
         Self::PatientRequest,
+        Self::Eligibility,
+        Self::SystemDevelopment,
     ];
 
     /// The bare ActReason code.
@@ -52,6 +60,8 @@ impl Purpose {
             Self::PublicHealth => "PUBHLTH",
             Self::Research => "HRESCH",
             Self::PatientRequest => "PATRQT",
+            Self::Eligibility => "ELIGDTRM",
+            Self::SystemDevelopment => "SYSDEV",
         }
     }
 

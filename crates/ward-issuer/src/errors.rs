@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde_json::Value;
 use ward_core::{SinkError, VaultError};
 use ward_store::StoreError;
 
@@ -66,7 +67,7 @@ pub enum Answer {
     InvalidClient,
     /// 401 with a challenge: the client tried the `Authorization` header (T08).
     InvalidClientHeader,
-    /// 400: `hl7-b2b` (§7.7).
+    /// 400: `hl7-b2b` or another authorization extension object (§7.7).
     InvalidGrant,
     /// 400: not the grant that the client registered for.
     UnauthorizedClient,
@@ -142,7 +143,7 @@ impl Answer {
             Self::InvalidGrant => (
                 S::BAD_REQUEST,
                 "invalid_grant",
-                "the hl7-b2b extension is missing or not acceptable",
+                "an authorization extension, as hl7-b2b, is missing or not acceptable",
             ),
             Self::UnauthorizedClient => (
                 S::BAD_REQUEST,
@@ -185,12 +186,20 @@ pub struct Refusal {
     pub answer: Answer,
     /// Id of the rule (`R13`, `P16`, `T14`).
     pub rule: Cow<'static, str>,
+    /// What the caller is told of extensions: the server's own words, never the caller's (TEF-08).
+    pub extensions: Option<Value>,
 }
 
 impl Refusal {
     /// Refuses with an answer for the caller and a rule for the log.
     pub fn new(answer: Answer, rule: impl Into<Cow<'static, str>>) -> Self {
-        Self { answer, rule: rule.into() }
+        Self { answer, rule: rule.into(), extensions: None }
+    }
+
+    /// The same, with an `extensions` member in the answer.
+    #[must_use]
+    pub fn with_extensions(self, extensions: Value) -> Self {
+        Self { extensions: Some(extensions), ..self }
     }
 }
 

@@ -107,10 +107,12 @@ impl Issuer {
     /// the earlier ones stay.
     pub fn serve(&self, communities: Vec<ServedCommunity>) -> Result<(), IssuerError> {
         self.check(&communities)?;
-        let metadata = self.metadata();
         let served = communities
             .into_iter()
-            .map(|one| Arc::new(Served::new(one, metadata.clone())))
+            .map(|one| {
+                let metadata = self.metadata(&one.community);
+                Arc::new(Served::new(one, metadata))
+            })
             .collect();
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = served;
         Ok(())
@@ -119,7 +121,10 @@ impl Issuer {
     /// Why these communities could not be served, if they could not.
     pub fn check(&self, communities: &[ServedCommunity]) -> Result<(), IssuerError> {
         check_communities(&self.fhir_base, communities)?;
-        self.metadata().check().map_err(|error| IssuerError::Config(error.to_string()))
+        communities.iter().try_for_each(|one| {
+            let checked = self.metadata(&one.community).check();
+            checked.map_err(|error| IssuerError::Config(error.to_string()))
+        })
     }
 
     /// The communities that are served now.
@@ -137,8 +142,9 @@ impl Issuer {
         self.served.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is published (DSC-05..23). Required is `hl7-b2b`, in every client-credentials request (§8.9).
-    fn metadata(&self) -> Metadata {
+    /// What is published in a community (DSC-05..23, COM-03). Required is `hl7-b2b`, in every client-credentials
+    /// request (§8.9).
+    fn metadata(&self, community: &Community) -> Metadata {
         Metadata {
             base_url: self.fhir_base.clone(),
             registration_endpoint: self.registration_endpoint.clone(),
@@ -146,8 +152,8 @@ impl Issuer {
             authorization_endpoint: None,
             grant_types: vec!["client_credentials".into()],
             scopes: scopes::advertised(&self.supported),
-            extensions_supported: vec!["hl7-b2b".into()],
-            extensions_required: vec!["hl7-b2b".into()],
+            extensions_supported: words(&community.extensions_supported()),
+            extensions_required: words(&community.extensions_required()),
             certifications_supported: Vec::new(),
             certifications_required: Vec::new(),
             algs: ALGS.to_vec(),
@@ -294,6 +300,10 @@ impl Issuer {
     pub(crate) async fn settle(&self, seq: OutboxSeq) -> Result<(), IssuerError> {
         Ok(self.deps.sink.settle(seq).await?)
     }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 fn post_only(request: &Parts, rule: &'static str) -> Result<(), Refusal> {

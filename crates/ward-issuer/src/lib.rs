@@ -9,6 +9,7 @@
 //! Refused here: everything that is not signed by a certificate that a served community vouches for,
 //! now; everything that was sent before; every grant but `client_credentials`.
 
+mod asserted;
 mod config;
 mod discovery;
 pub mod errors;

@@ -253,9 +253,10 @@ impl Issuer {
         let bad = |rule| Refusal::new(Answer::InvalidClientMetadata, rule);
         if statement.scope.is_empty() {
             // Only a STU1 community gets here without one.
-            return match profile {
-                Profile::Stu1 => Ok(self.supported.clone()),
-                Profile::Stu2 => Err(bad("P15")),
+            return if profile.scope_is_optional() {
+                Ok(self.supported.clone())
+            } else {
+                Err(bad("P15"))
             };
         }
         scopes::grant(&statement.scope, &self.supported, &self.supported).map_err(|error| {

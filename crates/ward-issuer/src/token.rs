@@ -18,8 +18,9 @@ use ward_core::{Actor, ClientId, Event, EventKind, GrantId, Purpose, Timestamp, 
 use ward_fhir::ScopeSet;
 use ward_policy::{Grant, Subject};
 use ward_store::{Binding, Registration};
-use ward_trust::{AssertionError, AuthenticationToken, B2bError, Chain, Hl7B2b, Jws, Profile};
+use ward_trust::{AssertionError, AuthenticationToken, B2bError, Chain, Context, Jws};
 
+use crate::asserted;
 use crate::discovery::{ALGS, Served};
 use crate::errors::{Answer, Refusal};
 use crate::form::{Form, FormError};
@@ -46,7 +47,7 @@ struct Authenticated {
     served: Arc<Served>,
     chain: Chain,
     assertion: AuthenticationToken,
-    b2b: Result<Hl7B2b, B2bError>,
+    context: Result<Context, B2bError>,
     /// Epochs of what a grant will hang on, read before anything about it was looked up: whatever is
     /// revoked in between kills the grant at birth.
     epochs: Vec<(Subject, u64)>,
@@ -76,9 +77,8 @@ impl Issuer {
                 let mut event = self.token_event("refused", now, exchange);
                 event.actor.client = Some(client.registration.client);
                 event.actor.community = Some(client.served.community.uri.clone());
-                if let Ok(b2b) = &client.b2b {
-                    event.purposes.clone_from(&b2b.purposes);
-                    event = event.with("organization", b2b.organization_id.as_str());
+                if let Ok(context) = &client.context {
+                    event = asserted::record(event, context);
                 }
                 self.deps.sink.record(vec![event.refused(refusal.rule.clone())]).await?;
                 Err(refusal)
@@ -140,9 +140,15 @@ impl Issuer {
             .find(|one| one.community.uri == registration.community)
             .cloned()
             .ok_or(Refusal::new(Answer::InvalidClient, "X08"))?;
-        let b2b = Hl7B2b::parse(assertion.extensions.as_ref(), &served.community);
-        let grace = match &b2b {
-            Ok(b2b) if b2b.purposes == [Purpose::Treatment] => served.revocation_grace,
+        let context = Context::parse(
+            assertion.extensions.as_ref(),
+            &served.community,
+            registration.uri.as_str(),
+            now,
+            &self.limits,
+        );
+        let grace = match &context {
+            Ok(context) if context.b2b.purposes == [Purpose::Treatment] => served.revocation_grace,
             _ => Duration::ZERO,
         };
         let chain = match trust::path(&jws, &served, &*self.deps.paths, grace).await {
@@ -190,7 +196,7 @@ impl Issuer {
             self.deps.sink.record(vec![event.refused(rule)]).await?;
             return refuse(Answer::InvalidClient, rule);
         }
-        Ok(Authenticated { registration, served, chain, assertion, b2b, epochs })
+        Ok(Authenticated { registration, served, chain, assertion, context, epochs })
     }
 
     /// A certificate of the path, its anchor included, was revoked here: it stays revoked.
@@ -220,7 +226,7 @@ impl Issuer {
         form: &Form,
         now: Timestamp,
     ) -> Result<Grant, Refusal> {
-        let Authenticated { registration, served, chain, b2b, .. } = client;
+        let Authenticated { registration, served, chain, context, .. } = client;
         // Looked up after the epochs: a hold that is not seen here ends the grant (T16).
         let holds = &self.deps.repositories.holds;
         if holds.get(&self.tenant, &registration.community, &registration.uri).await?.is_some() {
@@ -229,7 +235,9 @@ impl Issuer {
         if !registration.grant_types.iter().any(|registered| registered == grant_type) {
             return refuse(Answer::UnauthorizedClient, "T20");
         }
-        let b2b = b2b.as_ref().map_err(|error| Refusal::new(Answer::InvalidGrant, error.0.rule))?;
+        let context =
+            context.as_ref().map_err(|error| asserted::refusal(*error, &served.community))?;
+        let b2b = &context.b2b;
         if b2b.purposes.iter().any(|purpose| !served.community.purposes.contains(purpose)) {
             return refuse(Answer::InvalidGrant, "B14");
         }
@@ -242,11 +250,11 @@ impl Issuer {
         }
         let (registered, _) = ScopeSet::parse(&registration.scopes);
         let ceiling = registered.intersect(&self.supported);
-        let granted = match (form.get("scope"), served.community.profile) {
-            (Some(requested), _) => scopes::grant(requested, &self.supported, &ceiling)
+        let granted = match form.get("scope") {
+            Some(requested) => scopes::grant(requested, &self.supported, &ceiling)
                 .map_err(|_| Refusal::new(Answer::InvalidScope, "T31"))?,
-            (None, Profile::Stu1) => ceiling,
-            (None, Profile::Stu2) => return refuse(Answer::InvalidScope, "T30"),
+            None if served.community.profile.scope_is_optional() => ceiling,
+            None => return refuse(Answer::InvalidScope, "T30"),
         };
         if granted.is_empty() {
             return refuse(Answer::InvalidScope, "T31");
@@ -308,7 +316,6 @@ impl Issuer {
         let mut event = self
             .token_event("issued", grant.issued, exchange)
             .with("client_uri", client.registration.uri.as_str())
-            .with("organization", grant.organization.as_str())
             .with("scope", grant.scopes.to_string())
             .with("thumbprint", grant.certificate.to_string())
             .with("jti", client.assertion.jti.as_str());
@@ -316,7 +323,9 @@ impl Issuer {
             tracing::warn!(community = %grant.community, "a token was issued on a stale revocation list");
             event = event.with("revocation_list", "stale");
         }
-        event.purposes.clone_from(&grant.purposes);
+        if let Ok(context) = &client.context {
+            event = asserted::record(event, context);
+        }
         event.actor = Actor {
             client: Some(grant.client),
             grant: Some(grant.id),

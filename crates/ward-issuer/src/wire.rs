@@ -28,7 +28,11 @@ fn no_store(headers: &mut HeaderMap) {
 /// The row of the error table for a refusal.
 pub(crate) fn refusal(refusal: &Refusal) -> Response<Bytes> {
     let (status, code, description) = refusal.answer.row();
-    let mut response = json(status, &json!({ "error": code, "error_description": description }));
+    let mut body = json!({ "error": code, "error_description": description });
+    if let (Some(extensions), Some(members)) = (&refusal.extensions, body.as_object_mut()) {
+        members.insert("extensions".to_owned(), extensions.clone());
+    }
+    let mut response = json(status, &body);
     if let Some((name, value)) = refusal.answer.header() {
         response.headers_mut().insert(name, value);
     }

@@ -6,17 +6,40 @@
 
 use ward_core::{CommunityUri, Purpose, Thumbprint, Timestamp};
 
+use crate::context::{ContextRules, UserObject, tefca};
 use crate::{Certificate, PathError};
 
 /// Which edition of the IG a community holds its members to. Never lenient on signature, chain, SAN
 /// binding, life of a JWT or redirect URIs (§8.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
-    /// STU 1.0.0: `scope` is optional in statements and token requests.
+    /// STU 1.0.0: `scope` is optional in statements and token requests. Nothing else is lenient.
     Stu1,
     /// STU 2.0.0.
     #[default]
     Stu2,
+    /// STU 2.0.0 with the rules of TEFCA (TEF rows of udap.md §2.9). They rest on third-party sources: **unverified**.
+    Tefca,
+}
+
+impl Profile {
+    /// All of them, with the words that name them.
+    pub const ALL: [(Self, &str); 3] =
+        [(Self::Stu1, "stu1"), (Self::Stu2, "stu2"), (Self::Tefca, "tefca")];
+
+    /// The word that names it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Stu1 => "stu1",
+            Self::Stu2 => "stu2",
+            Self::Tefca => "tefca",
+        }
+    }
+
+    /// Whether `scope` may be left out of statements and token requests (REG-19, B2B-12).
+    pub const fn scope_is_optional(self) -> bool {
+        matches!(self, Self::Stu1)
+    }
 }
 
 /// Why a community cannot be relied on as it is configured.
@@ -54,6 +77,8 @@ pub struct Community {
     pub organization_schemes: Vec<String>,
     /// At most this many purposes of use in one `hl7-b2b` (B16); `None`: no bound of its own.
     pub max_purposes: Option<usize>,
+    /// What else its members may assert, and must.
+    pub context: ContextRules,
     /// The authorities that issue to members: certificates of which one must have signed the leaf, each also
     /// among [`Self::intermediates`] or [`Self::anchors`] (§8.5 as amended). Empty: any below an anchor.
     pub issuing: Vec<Thumbprint>,
@@ -85,6 +110,7 @@ impl Community {
             purposes: vec![Purpose::Treatment],
             organization_schemes: vec!["urn:oid:".to_owned(), "https:".to_owned()],
             max_purposes: None,
+            context: ContextRules::default(),
             issuing: Vec::new(),
             policies: Vec::new(),
             uri_prefixes: Vec::new(),
@@ -112,6 +138,27 @@ impl Community {
         match self.issuing.iter().find(|wanted| !known(wanted)) {
             Some(wanted) => Err(CommunityFault::Issuing(*wanted)),
             None => Ok(()),
+        }
+    }
+
+    /// Authorization extension objects that it knows (DSC-09).
+    pub fn extensions_supported(&self) -> Vec<&'static str> {
+        let mut all = vec!["hl7-b2b"];
+        if self.context.user != UserObject::Unknown {
+            all.push("hl7-b2b-user");
+        }
+        if self.profile == Profile::Tefca {
+            all.push(tefca::IAS);
+        }
+        all
+    }
+
+    /// Those without which no client-credentials request is granted (DSC-10, DSC-11; §8.9).
+    pub fn extensions_required(&self) -> Vec<&'static str> {
+        if self.context.user == UserObject::Required {
+            vec!["hl7-b2b", "hl7-b2b-user"]
+        } else {
+            vec!["hl7-b2b"]
         }
     }
 

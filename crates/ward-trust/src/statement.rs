@@ -362,7 +362,7 @@ fn logo_uri(
 fn scope(claims: &Map<String, Value>, profile: Profile) -> Result<String, StatementError> {
     let fault = metadata("P15", "scope is missing or malformed");
     let Some(given) = claims.get("scope") else {
-        return if profile == Profile::Stu1 { Ok(String::new()) } else { Err(fault) };
+        return if profile.scope_is_optional() { Ok(String::new()) } else { Err(fault) };
     };
     let text = given.as_str().filter(|text| text.len() <= MAX_SCOPE).ok_or(fault)?;
     let token = |token: &str| {
