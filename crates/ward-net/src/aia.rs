@@ -6,7 +6,9 @@
 //! one certificate, at most `limits.certificate_bytes`, for HTML and PKCS#7 bundles are refused; at most
 //! [`MAX_HOPS`] fetches for one leaf, [`MAX_BUSY`] leaves at once and [`MAX_PER_MINUTE`] fetches a minute, all together
 //! within `limits.crl_timeout`. What is fetched is trusted for nothing: a path to an anchor must be built from it.
-//! Where a limit bites, the answer is what it would have been without fetching.
+//! Places are plain `http`, so anybody on the way may put a namesake there: an issuer is kept for long only if the
+//! certificate that led to it bears its signature, and never pushed out by one that does not. Authorities of paths that were
+//! found before are at hand without a fetch. Where a limit bites, the answer is what it would have been without fetching.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -29,16 +31,26 @@ const MAX_BUSY: usize = 4;
 const MAX_PER_MINUTE: u32 = 60;
 /// Places that are remembered.
 const MAX_KNOWN: usize = 256;
-/// For how long a certificate is not fetched again.
+/// For how long an issuer that signed what led to it is not fetched again.
 const KEEP: Duration = Duration::from_hours(24);
-/// For how long a place that gave none is left alone.
+/// For how long a place that gave none, or one that signed nothing that was asked about, is left alone.
 const LEAVE: Duration = Duration::from_mins(5);
 
-/// What came of one place.
+/// What a place gave. There are several of one place where issuers share a name and a place, or somebody pretends so.
 struct Known {
     url: String,
-    at: Timestamp,
+    looked: Timestamp,
     found: Option<Certificate>,
+    /// It signed a certificate that led to it.
+    proven: bool,
+}
+
+impl Known {
+    /// What was found, as long as that is good.
+    fn at_hand(&self, now: Timestamp) -> Option<&Certificate> {
+        let keep = if self.proven { KEEP } else { LEAVE };
+        self.found.as_ref().filter(|_| now.since(self.looked) < keep)
+    }
 }
 
 /// The issuers that were fetched.
@@ -59,15 +71,17 @@ impl Issuers {
         Self { client, clock, limits, known: Mutex::default(), busy, spent }
     }
 
-    /// Certificates that may complete a path from the leaf, beyond those that were sent. Empty if there are none.
+    /// Certificates that may complete a path from the leaf, beyond those that were sent: of the `known` authorities, and
+    /// from the places that are named. Empty if there are none.
     pub(crate) async fn missing(
         &self,
         leaf: &Certificate,
         extra: &[Certificate],
+        known: &[Certificate],
         community: &Community,
     ) -> Vec<Certificate> {
         let mut found = Vec::new();
-        let climb = self.climb(leaf, extra, community, &mut found);
+        let climb = self.climb(leaf, extra, known, community, &mut found);
         // What was found in time is worth something by itself.
         let _ = tokio::time::timeout(self.limits.crl_timeout, climb).await;
         found
@@ -77,6 +91,7 @@ impl Issuers {
         &self,
         leaf: &Certificate,
         extra: &[Certificate],
+        known: &[Certificate],
         community: &Community,
         found: &mut Vec<Certificate>,
     ) {
@@ -88,18 +103,28 @@ impl Issuers {
             if community.anchors.iter().any(|anchor| anchor.subject_der() == name) {
                 return;
             }
-            let at_hand = extra.iter().chain(&community.intermediates).chain(found.iter());
-            let next = at_hand.into_iter().find(|one| one.subject_der() == name).cloned();
+            let sent = extra.iter().find(|one| one.subject_der() == name);
+            // An authority that was given a new key keeps its name.
+            let at_hand = || {
+                let mut all = community.intermediates.iter().chain(found.iter());
+                all.find(|one| current.is_issued_by(one))
+            };
+            let next = sent.or_else(at_hand).cloned();
             let next = match next {
                 Some(next) => next,
                 None if found.len() >= MAX_HOPS => return,
-                None => match self.issuer_of(&current).await {
-                    Some(next) => {
-                        found.push(next.clone());
-                        next
-                    }
-                    None => return,
-                },
+                None => {
+                    let before = known.iter().find(|one| current.is_issued_by(one)).cloned();
+                    let next = match before {
+                        Some(next) => next,
+                        None => match self.issuer_of(&current).await {
+                            Some(next) => next,
+                            None => return,
+                        },
+                    };
+                    found.push(next.clone());
+                    next
+                }
             };
             if seen.contains(&next) {
                 return;
@@ -109,27 +134,31 @@ impl Issuers {
         }
     }
 
-    /// The authority that a certificate names as its issuer, from the first of its places that has it.
+    /// The authority that signed a certificate, from the first of its places that has it.
     async fn issuer_of(&self, certificate: &Certificate) -> Option<Certificate> {
         for url in certificate.ca_issuer_urls().iter().take(MAX_PLACES) {
-            let fits =
-                |one: &Certificate| one.subject_der() == certificate.issuer_der() && one.is_ca();
-            if let Some(found) = self.at(url).await.filter(fits) {
+            if let Some(found) = self.at(url, certificate).await {
                 return Some(found);
             }
         }
         None
     }
 
-    async fn at(&self, url: &str) -> Option<Certificate> {
+    /// What one place has, if that is the authority that signed this certificate.
+    async fn at(&self, url: &str, child: &Certificate) -> Option<Certificate> {
+        let signed = |one: &Certificate| one.is_ca() && child.is_issued_by(one);
         let now = self.clock.now();
-        let known = lock(&self.known)
+        let (at_hand, looked): (Vec<_>, Vec<_>) = lock(&self.known)
             .iter()
-            .find(|known| known.url == url)
-            .filter(|known| now.since(known.at) < if known.found.is_some() { KEEP } else { LEAVE })
-            .map(|known| known.found.clone());
-        if let Some(found) = known {
-            return found;
+            .filter(|known| known.url == url)
+            .map(|known| (known.at_hand(now).cloned(), known.looked))
+            .unzip();
+        if let Some(found) = at_hand.into_iter().flatten().find(signed) {
+            self.prove(url, &found);
+            return Some(found);
+        }
+        if looked.into_iter().any(|looked| now.since(looked) < LEAVE) {
+            return None;
         }
         let _turn = self.busy.try_acquire().ok()?;
         if !self.may_fetch(now) {
@@ -139,13 +168,29 @@ impl Issuers {
             return None;
         }
         let found = self.fetch(url).await;
+        let proven = found.as_ref().is_some_and(signed);
+        self.keep(url, now, found.clone(), proven);
+        found.filter(|_| proven)
+    }
+
+    /// Remembers what a place gave just now: the last that is not proven, and each that is.
+    fn keep(&self, url: &str, now: Timestamp, found: Option<Certificate>, proven: bool) {
         let mut all = lock(&self.known);
-        all.retain(|known| known.url != url);
+        let stays = |known: &Known| known.proven && known.at_hand(now).is_some();
+        all.retain(|known| known.url != url || stays(known) && known.found != found);
         if all.len() >= MAX_KNOWN {
             all.pop_front();
         }
-        all.push_back(Known { url: url.to_owned(), at: now, found: found.clone() });
-        found
+        all.push_back(Known { url: url.to_owned(), looked: now, found, proven });
+    }
+
+    /// What is at hand of a place has signed a certificate.
+    fn prove(&self, url: &str, found: &Certificate) {
+        let mut all = lock(&self.known);
+        let is = |known: &&mut Known| known.url == url && known.found.as_ref() == Some(found);
+        if let Some(known) = all.iter_mut().find(is) {
+            known.proven = true;
+        }
     }
 
     async fn fetch(&self, url: &str) -> Option<Certificate> {

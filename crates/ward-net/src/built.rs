@@ -3,7 +3,8 @@
 //! it is out of its dates.
 //!
 //! Revocation is no part of it: lists, and certificates that were seen revoked, are consulted on every request (PKI-17).
-//! Only paths that were found are kept, so that a stranger takes no place.
+//! Only paths that were found are kept, so that a stranger takes no place. The authorities of such paths are at hand for
+//! whoever comes next and does not send them: no fetch is needed, and no crowd of strangers keeps a member out.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -14,9 +15,16 @@ use ward_trust::{Certificate, Chain, Community, PathError, candidate_paths};
 /// Leaves whose paths are remembered, of one request's size at most each.
 const MAX_KNOWN: usize = 128;
 
-/// Paths by what they were built from; the oldest goes first.
+/// Authorities between members and anchors that are remembered.
+const MAX_AUTHORITIES: usize = 256;
+
+/// Paths by what they were built from, and the authorities of all of them; the oldest goes first.
 #[derive(Default)]
-pub(crate) struct Built(Mutex<VecDeque<Known>>);
+pub(crate) struct Built {
+    paths: Mutex<VecDeque<Known>>,
+    /// By the community to whose anchor they led. Trusted for nothing: a path is built from them anew.
+    authorities: Mutex<VecDeque<(CommunityUri, Certificate)>>,
+}
 
 struct Known {
     leaf: Certificate,
@@ -79,7 +87,7 @@ impl Built {
         community: &Community,
         now: Timestamp,
     ) -> Result<Vec<Chain>, PathError> {
-        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         let found = lock()
             .iter()
             .find(|known| known.is_of(leaf, extra, community))
@@ -103,7 +111,11 @@ impl Built {
         community: &Community,
         chains: &[Chain],
     ) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let between = chains.iter().flat_map(|chain| chain.certificates.iter().skip(1));
+        for authority in between {
+            self.remember(authority, &community.uri);
+        }
+        let mut all = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|known| !known.is_of(leaf, extra, community));
         if all.len() >= MAX_KNOWN {
             all.pop_front();
@@ -116,8 +128,25 @@ impl Built {
         });
     }
 
+    fn remember(&self, authority: &Certificate, community: &CommunityUri) {
+        let mut all = self.authorities.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.iter().any(|(uri, one)| uri == community && one == authority) {
+            return;
+        }
+        if all.len() >= MAX_AUTHORITIES {
+            all.pop_front();
+        }
+        all.push_back((community.clone(), authority.clone()));
+    }
+
+    /// The authorities through which members of this community were reached before.
+    pub(crate) fn authorities(&self, community: &CommunityUri) -> Vec<Certificate> {
+        let all = self.authorities.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter(|(uri, _)| uri == community).map(|(_, one)| one.clone()).collect()
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }

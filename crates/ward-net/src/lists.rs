@@ -166,7 +166,8 @@ impl RevocationLists {
         extra: &[Certificate],
         community: &Community,
     ) -> Result<Vec<Chain>, PathError> {
-        let more = self.issuers.missing(leaf, extra, community).await;
+        let known = self.built.authorities(&community.uri);
+        let more = self.issuers.missing(leaf, extra, &known, community).await;
         if more.is_empty() {
             return Err(PathError::Untrusted);
         }

@@ -291,6 +291,12 @@ impl Certificate {
         Thumbprint(crypto::sha256(&[self.key_algorithm(), self.key_bits()]))
     }
 
+    /// Whether this certificate names `issuer` as its issuer and bears the signature of that key. Says nothing of dates,
+    /// usages or trust: a path does.
+    pub fn is_issued_by(&self, issuer: &Self) -> bool {
+        self.issuer_der() == issuer.subject_der() && self.signed_by(issuer, &mut 0).is_ok()
+    }
+
     /// Whether the key of `issuer` signed this certificate. Says nothing of whether it may. Each signature
     /// that has to be verified for it is added to `verified`.
     pub(crate) fn signed_by(&self, issuer: &Self, verified: &mut usize) -> Result<(), PathError> {

@@ -160,3 +160,90 @@ async fn strangers_keep_out_nobody_who_came_before() {
     assert_eq!(lab.validate(&leaf).await, Ok(false));
     assert_eq!(lab.asked("/second.cer"), 1);
 }
+
+/// A namesake put in the issuer's place on the way is believed by nobody, and forgotten in minutes.
+#[tokio::test]
+async fn a_namesake_in_the_issuers_place_is_not_kept() {
+    let Remote { lab, second, leaf, .. } = Remote::new(PATIENT).await;
+    let namesake = below(&root("First"), "Second", |_| {});
+    lab.put("/second.cer", 200, namesake.der());
+    assert_eq!(lab.validate(&leaf).await, Err(PathError::Untrusted));
+    lab.put("/second.cer", 200, second.der());
+    assert_eq!(lab.validate(&leaf).await, Err(PathError::Untrusted), "not asked again at once");
+    assert_eq!(lab.asked("/second.cer"), 1);
+    lab.clock.advance(Duration::from_mins(5));
+    assert_eq!(lab.validate(&leaf).await, Ok(false));
+}
+
+/// What signed a certificate that led to it stays, whatever is put in its place afterwards and whoever asks for it.
+#[tokio::test]
+async fn an_issuer_that_is_proven_is_not_pushed_out_by_a_namesake() {
+    let Remote { lab, first, leaf, .. } = Remote::new(PATIENT).await;
+    // No path yet: the authority above cannot be had.
+    lab.put("/first.cer", 404, b"");
+    assert_eq!(lab.validate(&leaf).await, Err(PathError::Untrusted));
+    let namesake = below(&root("First"), "Second", |_| {});
+    lab.put("/second.cer", 200, namesake.der());
+    let place = access(&[(2, lab.url("/second.cer"))]);
+    let stranger = member(&namesake, |p| p.custom_extensions = vec![place]);
+    lab.clock.advance(Duration::from_mins(5));
+    assert_eq!(lab.validate(&stranger).await, Err(PathError::Untrusted));
+    assert_eq!(lab.asked("/second.cer"), 2, "it was asked for: the one at hand did not sign it");
+    lab.put("/first.cer", 200, first.der());
+    assert_eq!(lab.validate(&leaf).await, Ok(false), "the one that signed it is still at hand");
+    assert_eq!(lab.asked("/second.cer"), 2);
+}
+
+/// A day later an issuer is fetched again, once.
+#[tokio::test]
+async fn an_issuer_is_looked_at_again_after_a_day() {
+    let Remote { lab, second, leaf, .. } = Remote::new(PATIENT).await;
+    // The authority above cannot be had: nothing is remembered but what was fetched.
+    lab.put("/first.cer", 404, b"");
+    for asked in [1, 1, 2, 2] {
+        if (asked, lab.asked("/second.cer")) == (2, 1) {
+            lab.clock.advance(24 * HOUR);
+        }
+        assert_eq!(lab.validate(&leaf).await, Err(PathError::Untrusted));
+        assert_eq!(lab.asked("/second.cer"), asked);
+    }
+    drop(second);
+}
+
+/// A first visit needs no fetch where others of the same authority came before, and strangers cannot use it up.
+#[tokio::test]
+async fn strangers_keep_out_nobody_whose_authority_is_known() {
+    let Remote { lab, second, leaf, .. } = Remote::new(PATIENT).await;
+    assert_eq!(lab.validate(&leaf).await, Ok(false));
+    let stranger = root("Stranger");
+    for count in 0..400 {
+        if count == 300 {
+            // What was fetched is pushed out, and this minute is used up.
+            lab.clock.advance(Duration::from_mins(1));
+        }
+        let place = access(&[(2, lab.url(&format!("/{count}.cer")))]);
+        let other = member(&stranger, |p| p.custom_extensions = vec![place]);
+        assert_eq!(lab.validate(&other).await, Err(PathError::Untrusted));
+    }
+    let newcomer = member(&second, |p| {
+        p.custom_extensions = vec![access(&[(2, lab.url("/second.cer"))])];
+        let uris = vec![lab.url("/second.crl")];
+        p.crl_distribution_points = vec![CrlDistributionPoint { uris }];
+    });
+    assert_eq!(lab.validate(&newcomer).await, Ok(false));
+    assert_eq!(lab.asked("/second.cer"), 1);
+    // An authority that took another key under the same name is asked for.
+    lab.clock.advance(Duration::from_mins(6));
+    let rekeyed = below(&lab.root, "Second", |p| {
+        p.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![lab.url("/root.crl")] }];
+    });
+    lab.put("/second.cer", 200, rekeyed.der());
+    lab.list(&rekeyed, "/rekeyed.crl");
+    let renewed = member(&rekeyed, |p| {
+        p.custom_extensions = vec![access(&[(2, lab.url("/second.cer"))])];
+        let uris = vec![lab.url("/rekeyed.crl")];
+        p.crl_distribution_points = vec![CrlDistributionPoint { uris }];
+    });
+    assert_eq!(lab.validate(&renewed).await, Ok(false));
+    assert_eq!(lab.validate(&newcomer).await, Ok(false));
+}
