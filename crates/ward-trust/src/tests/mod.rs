@@ -12,6 +12,7 @@ mod ocsp;
 mod path;
 mod pki;
 mod pool;
+mod reach;
 mod responder;
 mod revocation;
 mod selectors;
