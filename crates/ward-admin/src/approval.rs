@@ -30,7 +30,10 @@ impl Admin {
             Command::Revoke { subject, .. } => match subject {
                 Subject::Community(_) => true,
                 Subject::Certificate(_) => !self.is_one_clients(subject).await?,
-                Subject::Grant(_) | Subject::Token(_) | Subject::Client(_) => false,
+                Subject::Grant(_)
+                | Subject::Token(_)
+                | Subject::Client(_)
+                | Subject::Certification(_) => false,
             },
             // Who could remove the other officer, or make one of their own, would be two people alone.
             Command::AddOperator { role: Role::SecurityOfficer, .. } => {
@@ -179,6 +182,9 @@ impl Admin {
             Subject::Certificate(certificate) => {
                 *certificate == registration.thumbprint
                     || self.presented(registration).contains(certificate)
+            }
+            Subject::Certification(id) => {
+                registration.certifications.iter().any(|one| one.id == *id)
             }
             Subject::Grant(_) | Subject::Token(_) => false,
         };

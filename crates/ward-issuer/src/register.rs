@@ -240,6 +240,7 @@ impl Issuer {
             updated: now,
             cancelled: cancel,
             json: Value::Object(parameters).to_string(),
+            certifications: Vec::new(),
         };
         Ok(Change { registration, expected, action, status, before: live })
     }

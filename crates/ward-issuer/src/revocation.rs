@@ -63,7 +63,7 @@ impl Issuer {
                     return Err(IssuerError::Unknown("certificate"));
                 }
             }
-            Subject::Client(_) => {}
+            Subject::Client(_) | Subject::Certification(_) => {}
         }
         let subjects = [subject];
         let seq = self.deps.repositories.epochs.bump(&self.tenant, &subjects, event).await?;

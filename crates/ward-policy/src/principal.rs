@@ -84,7 +84,9 @@ pub struct Grant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SubjectError {
     /// No such kind of subject.
-    #[error("a subject is written grant:, token:, client:, certificate: or community: and its id")]
+    #[error(
+        "a subject is written grant:, token:, client:, certificate:, certification: or community: and its id"
+    )]
     Kind,
     /// The id is not well-formed.
     #[error(transparent)]
@@ -104,6 +106,8 @@ pub enum Subject {
     Client(ClientId),
     /// One certificate, with all grants that it signed for.
     Certificate(Thumbprint),
+    /// One certification, by `ward_trust::Certification::id`, with all grants that rest on it (CRT-16).
+    Certification(Thumbprint),
     /// A whole trust community.
     Community(CommunityUri),
 }
@@ -115,6 +119,7 @@ impl fmt::Display for Subject {
             Self::Token(id) => write!(f, "token:{id}"),
             Self::Client(id) => write!(f, "client:{id}"),
             Self::Certificate(thumbprint) => write!(f, "certificate:{thumbprint}"),
+            Self::Certification(id) => write!(f, "certification:{id}"),
             Self::Community(uri) => write!(f, "community:{uri}"),
         }
     }
@@ -130,6 +135,7 @@ impl FromStr for Subject {
             "token" => Self::Token(TokenId::parse(id)?),
             "client" => Self::Client(ClientId::parse(id)?),
             "certificate" => Self::Certificate(Thumbprint::parse(id)?),
+            "certification" => Self::Certification(Thumbprint::parse(id)?),
             "community" => Self::Community(CommunityUri::parse(id)?),
             _ => return Err(SubjectError::Kind),
         })

@@ -55,6 +55,28 @@ pub struct Registration {
     pub cancelled: bool,
     /// The parameters as assigned, JSON.
     pub json: String,
+    /// The certifications that were accepted with it (CE §6.7). A modification replaces them all (MOD-01).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certifications: Vec<Certified>,
+}
+
+/// A certification that was accepted with a registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certified {
+    /// By what it is told from every other: a digest of `iss`, `jti` and `exp`.
+    pub id: Thumbprint,
+    /// Who certifies: its `iss`, equal to the client's URI if the client declares it of itself.
+    pub issuer: ClientUri,
+    /// `certification_name`.
+    pub name: String,
+    /// `certification_uris`.
+    pub uris: Vec<String>,
+    /// SHA-256 of the certificate that signed it.
+    pub signer: Thumbprint,
+    /// Its last second.
+    pub expires: Timestamp,
+    /// As received, compact JWS.
+    pub jwt: String,
 }
 
 /// Octets as lower-case hexadecimal text.

@@ -13,8 +13,8 @@ use ward_core::{
 use ward_policy::{Grant, Roster, Subject};
 
 use crate::{
-    Binding, Expected, Hold, Incident, IncidentStatus, Registration, Repositories, RosterRow,
-    StoreError,
+    Binding, Certified, Expected, Hold, Incident, IncidentStatus, Registration, Repositories,
+    RosterRow, StoreError,
 };
 
 /// Time, randomness and names for one run.
@@ -69,6 +69,15 @@ impl World {
             updated: self.now(),
             cancelled: false,
             json: "{}".to_owned(),
+            certifications: vec![Certified {
+                id: Thumbprint([8; 32]),
+                issuer: ClientUri::parse("https://certifier.example/").unwrap(),
+                name: "Gold".to_owned(),
+                uris: vec!["https://certifier.example/gold".to_owned()],
+                signer: Thumbprint([9; 32]),
+                expires: self.now().plus(Duration::from_mins(5)),
+                jwt: "aaa.certification.bbb".to_owned(),
+            }],
         }
     }
 

@@ -49,7 +49,7 @@ pub(crate) enum Act {
     Operators(Operators),
     /// End everything that hangs on a subject.
     Revoke {
-        /// `grant:ID`, `token:ID`, `client:ID`, `certificate:SHA-256` or `community:URI`.
+        /// `grant:ID`, `token:ID`, `client:ID`, `certificate:SHA-256`, `certification:ID` or `community:URI`.
         #[arg(value_name = "SUBJECT")]
         subject: String,
         /// Why, for the log; no names of patients. `key-compromise` does not wait for a second person.

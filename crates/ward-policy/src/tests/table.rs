@@ -295,6 +295,7 @@ fn subjects_and_grants_survive_storage() {
         "token:02020202-0202-0202-0202-020202020202",
         "client:02020202-0202-0202-0202-020202020202",
         &format!("certificate:{}", "0a".repeat(32)),
+        &format!("certification:{}", "0b".repeat(32)),
         "community:urn:oid:1.2.3",
     ] {
         assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
