@@ -70,6 +70,8 @@ pub struct RevocationLists {
     issuers: Issuers,
     /// Certificates seen revoked: they never pass again, whatever a later list says (amendment PKI-04).
     revoked: Mutex<BTreeSet<Thumbprint>>,
+    /// What it named that nobody asked for yet.
+    pub(crate) named: Mutex<crate::named::Unasked>,
     /// Counts what came that says something new.
     pub(crate) news: tokio::sync::watch::Sender<u64>,
 }
@@ -98,6 +100,7 @@ impl RevocationLists {
             answers: Mutex::default(),
             built: Built::default(),
             revoked: Mutex::default(),
+            named: Mutex::default(),
             news: tokio::sync::watch::Sender::new(0),
         })
     }
@@ -363,7 +366,8 @@ impl RevocationLists {
         }
         let before = entry.at_hand();
         let kept = entry.keep(got, self.clock.now(), self.limits.clock_skew);
-        if entry.at_hand().is_some_and(|fact| fact.is_news_after(before.as_ref())) {
+        if let Some(fact) = entry.at_hand().filter(|fact| fact.is_news_after(before.as_ref())) {
+            self.note(entry, &fact, before.as_ref());
             self.news.send_modify(|count| *count = count.wrapping_add(1));
         }
         kept

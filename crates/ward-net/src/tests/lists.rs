@@ -11,8 +11,8 @@ use ward_core::{Clock as _, CommunityUri, ManualClock, Timestamp};
 use ward_trust::{Certificate, Community, PathError};
 
 use super::*;
-use crate::RevocationLists;
 use crate::lists::ListsError;
+use crate::{Named, RevocationLists};
 
 const START: i64 = 1_800_000_000;
 const LIFE: Duration = Duration::from_hours(10);
@@ -294,4 +294,28 @@ async fn a_remembered_path_falls_with_a_new_list() {
     assert!(lab.lists.refresh().await.is_complete());
     assert_eq!(lab.validate().await, Err(PathError::Revoked));
     assert_eq!(lab.lists.built.len(), 1, "the path still stands there and is of no use");
+}
+
+#[tokio::test]
+async fn what_is_newly_named_is_told_once_and_by_number() {
+    let lab = Lab::new().await;
+    assert_eq!(lab.lists.take_named(), []);
+    lab.publish(&[5, 6]);
+    lab.validate().await.unwrap();
+    let issuer = ward_core::crypto::sha256(&[lab.leaf.issuer_der()]);
+    let numbers = |serials: &[u8]| {
+        let serials = serials.iter().map(|serial| vec![*serial]).collect();
+        vec![Named::Numbers { issuer, serials }]
+    };
+    assert_eq!(lab.lists.take_named(), numbers(&[5, 6]));
+    assert_eq!(lab.lists.take_named(), [], "told once");
+    // The next list names them still, and one more: only that is new. One that says the same is no news.
+    for (bad, told) in [(&[5, 6, 77][..], numbers(&[77])), (&[5, 6, 77], numbers(&[]))] {
+        lab.clock.advance(Duration::from_hours(1));
+        lab.publish(bad);
+        assert!(lab.lists.refresh().await.is_complete());
+        assert_eq!(lab.lists.take_named(), told);
+        assert!(lab.lists.refresh().await.is_complete());
+        assert_eq!(lab.lists.take_named(), []);
+    }
 }
