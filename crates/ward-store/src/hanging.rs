@@ -117,7 +117,6 @@ pub trait Hanging: Send + Sync {
         limit: usize,
     ) -> Kept<'a, Vec<Unmarked>>;
 
-    /// Marks the registration, unless it was changed since it was read. What it was marked with before stays until its
-    /// grants have ended.
+    /// Marks the registration, unless it was changed since it was read. What it was marked with before stays.
     fn mark(&self, found: Unmarked, reach: Reach) -> Kept<'_, ()>;
 }

@@ -132,19 +132,14 @@ fn prune(db: &Connection, now: Timestamp) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes the columns of a registration that its marks are found by.
-fn set(
-    db: &Connection,
-    tenant: &TenantId,
-    client: [u8; 16],
-    reach: &Reach,
-    ends: i64,
-) -> Result<(), StoreError> {
-    db.prepare_cached(
-        "UPDATE registrations SET reach = ?, hangs = ?, ends = ? WHERE tenant = ? AND client = ?",
-    )?
-    .execute(params![reach.under, joined(&reach.marks), ends, tenant.as_str(), client])?;
-    Ok(())
+/// Two such columns in one.
+fn united(mut all: Vec<u8>, more: &[u8]) -> Vec<u8> {
+    for thumbprint in more.as_chunks::<32>().0 {
+        if all.len() < MARKS * 32 && !all.as_chunks::<32>().0.contains(thumbprint) {
+            all.extend_from_slice(thumbprint);
+        }
+    }
+    all
 }
 
 /// The end that is kept of a registration.
@@ -359,11 +354,23 @@ impl Hanging for Store {
                         let Some(there) = there.filter(|there| there.1.bytes == row) else {
                             return Ok(());
                         };
-                        let before = super::registrations::hangs(db, tenant, client)?;
-                        let now_on = joined(&reach.marks);
-                        loosen(db, tenant, there.0, (&before, &now_on), now)?;
+                        let was = super::registrations::hangs(db, tenant, client)?;
                         hang(db, tenant, client, &reach.marks, None, now)?;
-                        set(db, tenant, there.0, &reach, end(&registration, &reach))
+                        // Its path may go through what it was first registered with, whatever stands above now.
+                        let hangs = united(joined(&reach.marks), &was);
+                        let ends = end(&registration, &reach);
+                        db.prepare_cached(
+                            "UPDATE registrations SET reach = ?, hangs = ?, ends = ?
+                             WHERE tenant = ? AND client = ?",
+                        )?
+                        .execute(params![
+                            reach.under,
+                            hangs,
+                            ends,
+                            tenant.as_str(),
+                            there.0
+                        ])?;
+                        Ok(())
                     },
                     |()| (),
                 )

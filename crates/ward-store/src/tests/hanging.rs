@@ -265,6 +265,17 @@ async fn what_an_earlier_version_registered_is_marked_once_and_never_over_a_newe
         all.hanging.mark(one, reach(&house, 0)).await.unwrap();
     }
     assert!(unmarked().await.is_empty());
+    // Other authorities: marked anew, and found by all that it was ever marked with.
+    let found = all.hanging.unmarked(tenant, vec![OTHER], 10).await.unwrap();
+    for one in found {
+        let marks = vec![mark("leaf", 0), mark("ca", 9)];
+        all.hanging.mark(one, Reach { under: OTHER, marks, ..reach(&house, 0) }).await.unwrap();
+    }
+    assert!(all.hanging.unmarked(tenant, vec![OTHER], 10).await.unwrap().is_empty());
+    for through in [mark("ca", 0), mark("ca", 9), mark("root", 0)] {
+        let on = all.hanging.clients(tenant, through.thumbprint, None, 10).await.unwrap();
+        assert_eq!(on, [first.client]);
+    }
     let on = all.hanging.clients(tenant, thumbprint("leaf", 0), None, 10).await.unwrap();
     assert_eq!(on, [first.client]);
     let ends = all.hanging.ending(tenant, house.world.now(), 10).await.unwrap();
