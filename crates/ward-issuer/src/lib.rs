@@ -14,6 +14,7 @@ mod config;
 mod discovery;
 pub mod errors;
 mod form;
+mod hanging;
 mod issuer;
 mod limiter;
 mod register;

@@ -20,6 +20,7 @@ use ward_trust::{Chain, GrantTypes, Jws, Profile, SoftwareStatement, StatementEr
 
 use crate::discovery::{ALGS, Served};
 use crate::errors::{Answer, Refusal};
+use crate::hanging;
 use crate::issuer::{Exchange, Issuer};
 use crate::limiter::Reserved;
 use crate::scopes::{self, ScopeError};
@@ -291,8 +292,12 @@ impl Issuer {
             // MOD-10: the store ends tokens of the wider scope in the transaction of the change.
             event = event.with("tokens", "ended");
         }
-        let seq =
-            repositories.registrations.put(registration.clone(), expected.clone(), event).await?;
+        let Vouched { served, chain, jws, .. } = vouched;
+        let reach = hanging::reached(jws.leaf(), jws.extra(), chain, &served.community);
+        let registrations = &repositories.registrations;
+        let put =
+            registrations.put_marked(registration.clone(), expected.clone(), Some(reach), event);
+        let seq = put.await?;
         self.settle(seq).await.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 

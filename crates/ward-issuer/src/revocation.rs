@@ -12,7 +12,7 @@ use std::sync::PoisonError;
 use ward_core::{ClientId, CorrelationId, Event, EventKind, GrantId, IncidentId, Thumbprint};
 use ward_policy::Subject;
 use ward_store::{Expected, Hold, StoreError};
-use ward_trust::{Certificate, Jws, Verified};
+use ward_trust::{Certificate, Verified};
 
 use crate::errors::IssuerError;
 use crate::issuer::Issuer;
@@ -203,7 +203,6 @@ impl Issuer {
     /// Whether something here hangs on the certificate: an anchor or intermediate of a served community,
     /// a registration, or a live grant. A slip in a thumbprint must not look like a revocation.
     async fn is_known(&self, thumbprint: Thumbprint) -> Result<bool, IssuerError> {
-        const PAGE: usize = 500;
         let subject = Subject::Certificate(thumbprint);
         let repositories = &self.deps.repositories;
         let is = |certificate: &Certificate| certificate.thumbprint() == thumbprint;
@@ -214,25 +213,7 @@ impl Issuer {
         {
             return Ok(true);
         }
-        let mut after = None;
-        loop {
-            let page = repositories.registrations.list(&self.tenant, after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(false) };
-            after = Some(last.client);
-            for registration in page {
-                let presented = || Jws::parse(&registration.statement, &self.limits);
-                if registration.thumbprint == thumbprint
-                    || presented().is_ok_and(|jws| jws.extra().iter().any(is))
-                {
-                    return Ok(true);
-                }
-                let grants =
-                    repositories.grants.live_for_client(&self.tenant, registration.client).await?;
-                if grants.iter().any(|grant| grant.hangs_on.iter().any(|(on, _)| *on == subject)) {
-                    return Ok(true);
-                }
-            }
-        }
+        self.hangs_on(thumbprint).await
     }
 
     /// A certificate once seen revoked never passes (amendments, PKI-04), also after a restart and

@@ -24,6 +24,7 @@ use crate::asserted;
 use crate::discovery::{ALGS, Served};
 use crate::errors::{Answer, Refusal};
 use crate::form::{Form, FormError};
+use crate::hanging;
 use crate::issuer::{Exchange, Issuer};
 use crate::limiter::Reserved;
 use crate::scopes;
@@ -333,7 +334,8 @@ impl Issuer {
             community: Some(grant.community.clone()),
             operator: None,
         };
-        let seq = self.deps.repositories.grants.put(&grant, event).await?;
+        let marks = hanging::marks(&client.chain);
+        let seq = self.deps.repositories.grants.put_marked(&grant, marks, event).await?;
         self.settle(seq).await?;
         let body = json!({
             "access_token": sealed,
