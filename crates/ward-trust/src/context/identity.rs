@@ -69,8 +69,10 @@ fn key(jwk: &Value) -> Option<Key> {
         && text("use").is_none_or(|r#use| r#use == "sig")
         && text("alg").is_none_or(|alg| alg == "RS256");
     let (n, e) = (decoded("n")?, decoded("e")?);
+    // Base64urlUInt has no leading zeros (RFC 7518 §6.3.1); 256 octets are 2048 bits only if the first has its highest.
+    let least = if n.len() == *MODULUS.start() { 0x80 } else { 1 };
     let sound = fits
-        && n.first().is_some_and(|first| *first >= 0x80 || n.len() > *MODULUS.start())
+        && n.first().is_some_and(|first| *first >= least)
         && MODULUS.contains(&n.len())
         && (1..=8).contains(&e.len());
     sound.then_some(Key { kid: text("kid")?.to_owned(), n, e })
