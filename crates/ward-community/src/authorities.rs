@@ -4,8 +4,9 @@
 //! list and a place of its own; the elder ones go on beside it until nothing that they signed is good any longer.
 
 use ward_core::Timestamp;
+use ward_core::crypto::unhex;
 
-use crate::register::{LastList, Later, Register};
+use crate::register::{LastList, Later, Register, Revocation};
 use crate::{Authority, AuthorityId};
 
 impl Register {
@@ -65,11 +66,26 @@ impl Register {
         }
     }
 
+    /// What an issuing authority signed for members and for certifications: serial number, and whether it is revoked.
+    pub(crate) fn issued_by(
+        &self,
+        id: AuthorityId,
+    ) -> impl Iterator<Item = ([u8; 16], Option<Revocation>)> {
+        let members = self.members.iter().map(|one| (one.issuer, Some(&one.serial), one.revoked));
+        let certifications =
+            self.certifications.iter().map(|one| (one.issuer, one.serial.as_ref(), one.revoked));
+        members.chain(certifications).filter_map(move |(issuer, serial, revoked)| {
+            Some((unhex::<16>(serial.filter(|_| issuer == id.generation)?)?, revoked))
+        })
+    }
+
     /// Elder issuing authorities of which nothing is good any longer.
     pub(crate) fn spent(&self, now: Timestamp) -> Vec<AuthorityId> {
         let current = self.current(Authority::Issuing);
         let has_some = |id: &AuthorityId| {
-            self.members.iter().any(|one| one.issuer == id.generation && one.not_after >= now)
+            let stands = |issuer: u32, until: Timestamp| issuer == id.generation && until >= now;
+            self.members.iter().any(|one| stands(one.issuer, one.not_after))
+                || self.certifications.iter().any(|one| stands(one.issuer, one.expires))
         };
         self.of_kind(Authority::Issuing).filter(|id| *id != current && !has_some(id)).collect()
     }

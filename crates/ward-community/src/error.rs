@@ -73,6 +73,25 @@ pub enum CommunityError {
         "no trust bundle names the next root yet; publish one, and give members time to take it"
     )]
     RootUntold,
+    /// No certification of this community has this id.
+    #[error("no such certification; `ward community certification list` shows them")]
+    UnknownCertification,
+    /// Servers would refuse the certification. Nothing was issued.
+    #[error("not certified: {0}")]
+    Certification(#[from] ward_trust::certification::CertificationError),
+    /// The certificate is for something else. Nothing was issued.
+    #[error(
+        "not certified: the certificate is a {0}'s; have one issued with --profile certification-issuer"
+    )]
+    NoCertifier(&'static str),
+    /// The certifier's certificate is revoked or over. Nothing was issued.
+    #[error(
+        "not certified: the certifier's certificate is revoked or has ended; renew or re-key it"
+    )]
+    CertifierEnded,
+    /// The certifier's key and certificate do not sign.
+    #[error("not certified: {0}")]
+    Signer(#[source] ward_trust::JoseError),
     /// An OCSP answer could not be made.
     #[error("no OCSP answer: {0}")]
     Ocsp(#[from] ward_trust::OcspError),

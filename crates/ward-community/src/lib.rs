@@ -13,6 +13,7 @@
 mod authorities;
 mod authority;
 mod bundle;
+mod certification;
 mod directory;
 mod error;
 mod files;
@@ -27,12 +28,14 @@ mod responder;
 mod revocation;
 mod rollover;
 mod serve;
+mod status;
 #[cfg(test)]
 mod tests;
 mod tls;
 
 pub use authority::{Authority, AuthorityId, KeySpec};
 pub use bundle::BundleTerms;
+pub use certification::{CertificationTerms, IssuedCertification, certifications_of};
 pub use error::CommunityError;
 pub use keys::{AuthorityKey, AuthorityKeys, KeyOf, RootApart};
 pub use lint::{CertificateRequest, DEFAULT_LIFE, Finding, Profile, lint};
@@ -41,4 +44,5 @@ pub use public::PublicServer;
 pub use publish::ListInfo;
 pub use register::{Member, Reason, Revocation, members_of};
 pub use serve::ListServer;
+pub use status::{STATUS_PATH, StatusServer};
 pub use tls::{TlsIdentity, pem, tls_identity};

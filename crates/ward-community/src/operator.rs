@@ -21,11 +21,9 @@ use crate::keys::{AuthorityKeys, KeyOf};
 use crate::lint::{CertificateRequest, lint};
 use crate::publish::{
     ListInfo, Published, REGISTER, authority_key, certificate_path, event, key_name, list_path,
-    renew_list, write_register,
+    read_register, renew_list, write_register,
 };
-use crate::register::{
-    LastList, MAX_BYTES, MAX_MEMBERS, Member, Register, VERSION, default_root_list_days,
-};
+use crate::register::{LastList, MAX_MEMBERS, Member, Register, VERSION, default_root_list_days};
 use crate::renewal::Act;
 use crate::revocation::root_is_due;
 use crate::{Authority, AuthorityId, CommunityError, KeySpec, files};
@@ -181,6 +179,7 @@ impl Operator {
             later: Vec::new(),
             ended: Vec::new(),
             members: Vec::new(),
+            certifications: Vec::new(),
             root_list_days: options.root_list_days,
             ocsp: options.ocsp,
             uri_prefixes: options.uri_prefixes,
@@ -199,16 +198,11 @@ impl Operator {
 
     /// Opens the community in `dir`, and records what the log has not got yet.
     pub async fn open(dir: PathBuf, deps: OperatorDeps) -> Result<Arc<Self>, CommunityError> {
-        let path = dir.join(REGISTER);
-        let Some(bytes) = files::read(&path, MAX_BYTES)? else {
+        if !dir.join(REGISTER).exists() {
             return Err(CommunityError::Missing(dir));
-        };
-        let lock = files::lock(&dir)?;
-        let mut register: Register =
-            serde_json::from_slice(&bytes).map_err(|_| CommunityError::Damaged(path.clone()))?;
-        if register.v != VERSION {
-            return Err(CommunityError::Damaged(path));
         }
+        let lock = files::lock(&dir)?;
+        let mut register = read_register(&dir)?;
         // A crash between register and list leaves an older list in the file, which may lack the last
         // revocation: it is signed anew.
         for id in register.authorities() {
@@ -356,6 +350,7 @@ impl Operator {
         self.log(&mut register).await?;
         act.check(&register)?;
         register.check_prefixes(&request.san_uris)?;
+        register.check_not_certifier(&request.san_uris)?;
         register.check_uris(request, self.deps.clock.now())?;
         let key_hash = hex(&sha256(&[key.der_bytes()]));
         register.check_key(&request.name, &key_hash)?;

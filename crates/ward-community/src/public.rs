@@ -31,9 +31,9 @@ use crate::directory::handed_out;
 use crate::keys::{AuthorityKeys, KeyOf};
 use crate::operator::MAX_FILE;
 use crate::publish::{
-    REGISTER, RESPONDER_KEY, certificate_path, list_path, responder_key_name, responder_path,
+    REGISTER, RESPONDER_KEY, certificate_path, list_path, read_register, responder_key_name,
+    responder_path,
 };
-use crate::register::{MAX_BYTES, Register, VERSION};
 use crate::renewal::responder_due;
 use crate::responder::Desk;
 use crate::{Authority, CommunityError, files};
@@ -68,6 +68,8 @@ struct State {
     desks: Vec<Desk>,
     /// Issuing authorities.
     issuing: usize,
+    /// By id: last second, and whether it is revoked.
+    certifications: HashMap<String, (Timestamp, bool)>,
     ocsp: bool,
 }
 
@@ -126,6 +128,16 @@ impl PublicServer {
         let state = Arc::new(state);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&state);
         Ok(state)
+    }
+
+    /// Whether the certifier stands by the certification with this id and last second (CE §8).
+    pub(crate) async fn stands_by(&self, jti: &str, exp: i64) -> Result<bool, CommunityError> {
+        let state = self.current().await?;
+        let known = state.certifications.get(jti);
+        let now = self.clock.now();
+        Ok(known.is_some_and(|(until, revoked)| {
+            !revoked && until.as_seconds() == exp && now.as_seconds() <= exp
+        }))
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
@@ -313,25 +325,24 @@ impl State {
 
     fn read(dir: &Path, keys: &dyn AuthorityKeys) -> Result<Self, CommunityError> {
         // What changes while it is read has another stamp the next time; and so has the register, which names the others.
-        let mut stamps = Vec::new();
+        let mut stamps = vec![(dir.join(REGISTER), stamp(&dir.join(REGISTER)))];
+        let register = read_register(dir)?;
         let mut read = |path: PathBuf, most| {
             stamps.push((path.clone(), stamp(&path)));
             files::read(&path, most)
         };
         let damaged = |path: &Path| CommunityError::Damaged(path.to_path_buf());
-        let path = dir.join(REGISTER);
-        let bytes = read(path.clone(), MAX_BYTES)?
-            .ok_or_else(|| CommunityError::Missing(dir.to_path_buf()))?;
-        let register: Register = serde_json::from_slice(&bytes).map_err(|_| damaged(&path))?;
-        if register.v != VERSION {
-            return Err(damaged(&path));
-        }
         let mut state = Self {
             stamps: Vec::new(),
             documents: HashMap::new(),
             lists: Vec::new(),
             desks: Vec::new(),
             issuing: register.of_kind(Authority::Issuing).count(),
+            certifications: register
+                .certifications
+                .iter()
+                .map(|one| (one.jti.clone(), (one.expires, register.is_withdrawn(one))))
+                .collect(),
             ocsp: register.ocsp,
         };
         for id in register.authorities() {

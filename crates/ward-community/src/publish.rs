@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{RevokedCertParams, SerialNumber};
-use ward_core::crypto::{hex, sha256, unhex};
+use ward_core::crypto::{hex, sha256};
 use ward_core::{CommunityUri, CorrelationId, Event, EventKind, Timestamp};
 use ward_trust::{Certificate, Crl};
 
 use crate::authority::{calendar, sign_list};
 use crate::keys::{AuthorityKey, KeyOf};
 use crate::operator::{MAX_FILE, OperatorDeps};
-use crate::register::{LastList, Member, Register};
+use crate::register::{LastList, MAX_BYTES, Register, Revocation, VERSION};
 use crate::{Authority, AuthorityId, CommunityError, KeySpec, files};
 
 /// The issuing authority's list says who is revoked today; the root's changes once in years.
@@ -184,6 +184,15 @@ pub(crate) fn event(register: &Register, deps: &OperatorDeps, action: &'static s
     event
 }
 
+/// The register of the community in this directory, as it is now.
+pub(crate) fn read_register(dir: &Path) -> Result<Register, CommunityError> {
+    let path = dir.join(REGISTER);
+    let bytes =
+        files::read(&path, MAX_BYTES)?.ok_or_else(|| CommunityError::Missing(dir.to_path_buf()))?;
+    let register: Option<Register> = serde_json::from_slice(&bytes).ok();
+    register.filter(|register| register.v == VERSION).ok_or(CommunityError::Damaged(path))
+}
+
 pub(crate) fn write_register(dir: &Path, register: &Register) -> Result<(), CommunityError> {
     let path = dir.join(REGISTER);
     let bytes =
@@ -214,8 +223,10 @@ pub(crate) fn renew_list(
             (Vec::new(), Duration::from_hours(24 * u64::from(register.root_list_days)))
         }
         Authority::Issuing => {
-            let own = register.members.iter().filter(|one| one.issuer == id.generation);
-            (own.filter_map(entry).collect(), ISSUING_LIST_LIFE)
+            let issued = register
+                .issued_by(id)
+                .filter_map(|(serial, revoked)| Some(entry(&serial, revoked?)));
+            (issued.collect(), ISSUING_LIST_LIFE)
         }
     };
     let number = register.last_list(id).number + 1;
@@ -239,15 +250,13 @@ pub(crate) fn renew_list(
     Ok(info)
 }
 
-pub(crate) fn entry(member: &Member) -> Option<RevokedCertParams> {
-    let revocation = member.revoked?;
-    let serial = unhex::<16>(&member.serial)?;
-    Some(RevokedCertParams {
-        serial_number: SerialNumber::from_slice(&serial),
+fn entry(serial: &[u8], revocation: Revocation) -> RevokedCertParams {
+    RevokedCertParams {
+        serial_number: SerialNumber::from_slice(serial),
         revocation_time: calendar(revocation.at),
         reason_code: revocation.reason.code(),
         invalidity_date: None,
-    })
+    }
 }
 
 pub(crate) fn list_info(number: u64, der: Vec<u8>) -> Option<ListInfo> {

@@ -8,7 +8,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use ward_core::{CommunityUri, Event, TenantId, Timestamp};
 
-use crate::{AuthorityId, CertificateRequest, CommunityError, KeySpec, Profile};
+use crate::{
+    AuthorityId, CertificateRequest, CommunityError, IssuedCertification, KeySpec, Profile,
+};
 
 /// Why a certificate is revoked (RFC 5280 §5.3.1). There is no hold: once revoked is for good
 /// (amendment PKI-04).
@@ -121,12 +123,12 @@ pub struct Member {
     pub revoked: Option<Revocation>,
 }
 
-const fn first() -> u32 {
+pub(crate) const fn first() -> u32 {
     1
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-const fn is_first(generation: &u32) -> bool {
+pub(crate) const fn is_first(generation: &u32) -> bool {
     *generation == 1
 }
 
@@ -170,6 +172,9 @@ pub(crate) struct Register {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ended: Vec<AuthorityId>,
     pub(crate) members: Vec<Member>,
+    /// Certifications that were issued.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) certifications: Vec<IssuedCertification>,
     /// Days that the root's list is good for.
     #[serde(default = "default_root_list_days")]
     pub(crate) root_list_days: u32,
@@ -210,7 +215,7 @@ impl Member {
 }
 
 /// URIs that people and programs could take for one: compared without case and a last slash.
-fn look_alike(one: &str, two: &str) -> bool {
+pub(crate) fn look_alike(one: &str, two: &str) -> bool {
     one.trim_end_matches('/').eq_ignore_ascii_case(two.trim_end_matches('/'))
 }
 
@@ -272,10 +277,5 @@ impl Register {
 
 /// Everything that the community in this directory has issued, oldest first; read without opening it.
 pub fn members_of(dir: &Path) -> Result<Vec<Member>, CommunityError> {
-    let path = dir.join(crate::publish::REGISTER);
-    let bytes = crate::files::read(&path, MAX_BYTES)?
-        .ok_or_else(|| CommunityError::Missing(dir.to_path_buf()))?;
-    let register: Register =
-        serde_json::from_slice(&bytes).map_err(|_| CommunityError::Damaged(path))?;
-    Ok(register.members)
+    Ok(crate::publish::read_register(dir)?.members)
 }

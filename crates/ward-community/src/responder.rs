@@ -16,7 +16,7 @@ use ward_trust::{Certificate, OcspError};
 
 use crate::AuthorityId;
 use crate::keys::AuthorityKey;
-use crate::register::{Member, Register};
+use crate::register::{Register, Revocation};
 
 /// For how long an answer holds.
 const LIFE: Duration = Duration::from_hours(1);
@@ -56,8 +56,10 @@ impl Desk {
         key: AuthorityKey,
         (register, id): (&Register, AuthorityId),
     ) -> Self {
-        let own = register.members.iter().filter(|one| one.issuer == id.generation);
-        let said = own.filter_map(of).collect();
+        let said = register
+            .issued_by(id)
+            .map(|(serial, revoked)| (serial.to_vec(), of(revoked)))
+            .collect();
         Self { issuing, certificate, key, said, kept: Mutex::default() }
     }
 
@@ -114,10 +116,8 @@ impl Desk {
     }
 }
 
-fn of(member: &Member) -> Option<(Vec<u8>, Said)> {
-    let serial = ward_core::crypto::unhex::<16>(&member.serial)?;
-    let said = member.revoked.map_or(Said::Good, |revoked| {
+fn of(revoked: Option<Revocation>) -> Said {
+    revoked.map_or(Said::Good, |revoked| {
         Said::Revoked(Revoked { at: revoked.at, reason: revoked.reason.number() })
-    });
-    Some((serial.to_vec(), said))
+    })
 }

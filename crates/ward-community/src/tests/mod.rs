@@ -2,6 +2,7 @@
 //! crash changes neither.
 
 mod bundle;
+mod certification;
 mod public;
 mod rollover;
 mod wire;
