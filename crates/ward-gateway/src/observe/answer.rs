@@ -3,7 +3,8 @@
 //! `Location` and `Content-Location`, become Ward's (RSV-08).
 //!
 //! What cannot be judged (no FHIR JSON, a content coding, larger than `limits.upstream_body_bytes`) is
-//! recorded as `UNJUDGED` before its first byte leaves, and window by window as it does.
+//! recorded as `UNJUDGED` before its first byte leaves, and window by window as it does. An answer without a body (HEAD, 304)
+//! tells that there is a record: what it would show is read and judged, or it is `UNJUDGED` too.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -93,10 +94,20 @@ impl Gateway {
         let text = whole.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
         let text = text.and_then(|text| self.relinked(text, &passing));
         let mut examined = text.as_deref().and_then(|text| self.examine(text, &passing));
+        let unshown = passing.without_body || head.status == StatusCode::NOT_MODIFIED;
+        if unshown && tells(head.status) {
+            examined = self.examine_unshown(&passing).await;
+        }
         if let Some(examined) = &mut examined {
             self.judge_current(&passing, examined).await;
+            if unshown {
+                examined.records.clear();
+            }
         }
-        let opaque = examined.is_none() && !is_empty(&held) && !passing.without_body;
+        // Enforcement answers such a request, with what may be seen; it releases nothing that it cannot judge.
+        let instead = if unshown { StatusCode::OK } else { StatusCode::BAD_GATEWAY };
+        let opaque = examined.is_none() && (unshown || !is_empty(&held));
+        let opaque = (opaque && tells(head.status)).then_some(instead);
         let Passing { mut event, decided, interaction, without_body } = passing;
         if let Some(transfer) = &mut event.transfer {
             transfer.status = head.status.as_u16();
@@ -254,6 +265,16 @@ impl Gateway {
         examined.records.push((start, released));
     }
 
+    /// What an answer without a body would have shown. `None` if that cannot be told.
+    async fn examine_unshown(&self, passing: &Passing<'_>) -> Option<Examined> {
+        let Decided::Judge(judged) = passing.decided else { return None };
+        if !is_instance(passing.interaction) {
+            return None;
+        }
+        let bytes = self.upstream.read(&judged.0).await.ok()??;
+        self.examine(std::str::from_utf8(&bytes).ok()?, passing)
+    }
+
     /// C3: a version that would be kept is held back if the current one would be.
     async fn judge_current(&self, passing: &Passing<'_>, examined: &mut Examined) {
         let Decided::Judge(judged) = passing.decided else { return };
@@ -290,6 +311,15 @@ pub(crate) const fn unreadable(error: ViewError) -> &'static str {
     }
 }
 
+fn is_instance(interaction: Option<&Interaction>) -> bool {
+    matches!(interaction, Some(Interaction::Read { .. } | Interaction::Vread { .. }))
+}
+
+/// Whether an answer says that there is something.
+fn tells(status: StatusCode) -> bool {
+    status.is_success() || status == StatusCode::NOT_MODIFIED
+}
+
 fn is_empty<B>(held: &Held<B>) -> bool {
     held.whole().is_some_and(Bytes::is_empty)
 }
@@ -300,11 +330,10 @@ fn settle(
     decided: &Decided,
     interaction: Option<&Interaction>,
     examined: &Examined,
-    opaque: bool,
+    opaque: Option<StatusCode>,
     status: StatusCode,
 ) {
-    let instance =
-        matches!(interaction, Some(Interaction::Read { .. } | Interaction::Vread { .. }));
+    let instance = is_instance(interaction);
     let most = examined.withheld.iter().max_by_key(|(_, count)| **count).map(|(rule, _)| *rule);
     let drops =
         matches!(interaction, Some(Interaction::Search(search)) if !search.dropped.is_empty());
@@ -313,11 +342,9 @@ fn settle(
         Decided::Capabilities => None,
         Decided::Judge(_) => match most {
             Some(rule) => Some(Refused { rule, status: if instance { 404 } else { 200 } }),
-            None if opaque && status.is_success() => {
-                Some(Refused { rule: UNJUDGED, status: StatusCode::BAD_GATEWAY.as_u16() })
-            }
-            None if drops => Some(Refused { rule: "D30", status: 200 }),
-            None => None,
+            None => opaque
+                .map(|instead| Refused { rule: UNJUDGED, status: instead.as_u16() })
+                .or_else(|| drops.then_some(Refused { rule: "D30", status: 200 })),
         },
     };
     if let Some(Refused { rule, status }) = would {

@@ -338,7 +338,8 @@ impl Gateway {
 }
 
 /// Leave to pass: the caller and every rule that would refuse are observed, and so are the rules that would
-/// hold back records.
+/// hold back records, and those that nobody looked at because of an earlier fault: what is enforced is looked at, or the
+/// request does not pass.
 fn waiver(
     enforcement: &Enforcement,
     caller: Caller<'_>,
@@ -349,6 +350,7 @@ fn waiver(
     let rules: Option<Vec<&str>> =
         refusals.iter().map(|fault| fault.observable().map(|refused| refused.rule)).collect();
     let mut rules = rules?;
+    rules.extend(refusals.iter().flat_map(unseen).flatten());
     if matches!(decided, Decided::Judge(_)) {
         rules.extend(RECORD_RULES);
         rules.extend(answer::RULES);
@@ -357,6 +359,17 @@ fn waiver(
         rules.push("D30");
     }
     enforcement.waive(caller, rules)
+}
+
+/// The rules that are not looked at because of this fault. Whoever is not known has no scopes and no roster; what is not
+/// understood is not known to keep to anything.
+fn unseen(fault: &Fault) -> [&'static [&'static str]; 5] {
+    let understood = matches!(
+        fault,
+        Fault::Unresolved(_) | Fault::Denied(_) | Fault::Facts | Fault::QueryTooLong
+    );
+    let grammar = if understood { &[][..] } else { GRAMMAR_RULES };
+    [grammar, AFTER_GRAMMAR, POLICY_RULES, RECORD_RULES, answer::RULES]
 }
 
 /// The event before a request goes on that may change something. The one that counts comes with the answer.
@@ -403,12 +416,14 @@ pub fn rules() -> Vec<&'static str> {
 
 /// Of detection (`ward-watch`): what a client is held for.
 const CONTAINMENT_RULES: [&str; 1] = ["WATCH-01"];
-/// Of the request grammar (`ward-fhir`); a test holds it to the sources.
+/// Of the request grammar (`ward-fhir`, and A18 of this crate's intake); a test holds it to the sources.
 const GRAMMAR_RULES: &[&str] = &[
-    "A5", "A6", "A7", "A14", "A16", "A17", "A23", "B1", "B3", "B8", "B10", "C6", "C7", "D4", "D7",
-    "D8", "D10", "D11", "D13", "D15", "D16", "D17", "D18", "D19", "D20", "D22", "D24", "D25",
+    "A5", "A6", "A7", "A14", "A16", "A17", "A18", "A23", "B1", "B3", "B8", "B10", "C6", "C7", "D4",
+    "D7", "D8", "D10", "D11", "D13", "D15", "D16", "D17", "D18", "D19", "D20", "D22", "D24", "D25",
     "D27", "D29", "D30", "D31", "D33", "D34", "E4", "F1", "F2", "G3", "G18", "H1", "LIMIT",
 ];
+/// What is asked once a request is understood and its caller known, besides the policy.
+const AFTER_GRAMMAR: &[&str] = &["FACTS", "LIMIT"];
 /// Of the lock on the way in (`ward-policy`).
 const POLICY_RULES: &[&str] = &["RSV-02", "TYPE", "C17", "ROSTER", "D7", "D10"];
 

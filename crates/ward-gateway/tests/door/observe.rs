@@ -1,6 +1,7 @@
 //! Observe mode at the door: what Ward lends, what fails closed, and that it is off unless somebody turns it on.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderValue, StatusCode};
 use ward_core::{Limits, Outcome};
@@ -160,4 +161,94 @@ async fn a_write_is_recorded_before_it_goes() {
     let before = door.events().len();
     door.get("/Observation/1").await;
     assert_eq!(door.events().len(), before + 1);
+}
+
+/// Method, target, token; no token if that is empty.
+type Asked<'a> = (&'a str, &'a str, &'a str);
+
+/// A rule that is enforced by itself is looked at, or the request does not pass: whatever comes before it, and whoever asks.
+#[tokio::test]
+async fn a_rule_that_is_enforced_is_not_gone_around_by_an_earlier_fault() {
+    let records = vec![observation("mine", "a"), observation("1", "c")];
+    let only = |rule: &str| Enforcement::observing([], [rule.to_owned()]);
+    // A rule, and requests that it would not have been looked at for.
+    let table: &[(&str, &[Asked<'_>])] = &[
+        (
+            "ROSTER",
+            &[
+                ("GET", "//Observation/1", "good"),
+                ("GET", "/Observation/1?_format=xml", "good"),
+                ("GET", "/Observation/1?_summary=true", "good"),
+                ("GET", "/Observation/1/_history", "good"),
+                ("GET", "/Observation?subject.name=x", "good"),
+                ("GET", "/Observation/1", "narrow"),
+                ("GET", "/Observation/1", "unknown"),
+                ("GET", "/Observation/1", ""),
+            ],
+        ),
+        ("RSV-02", &[("GET", "//Observation/1", "narrow"), ("GET", "/Observation/1", "")]),
+        ("A16", &[("DELETE", "//Observation/1", "good")]),
+        ("G01", &[("GET", "//Observation/1", "")]),
+        ("UNJUDGED", &[("GET", "//Observation/1", "good"), ("GET", "/Observation/1", "")]),
+    ];
+    for (rule, requests) in table {
+        let door = Door::over(records.clone()).await;
+        for (method, target, token) in *requests {
+            let bearer = format!("Bearer {token}");
+            let headers = [("authorization", bearer.as_str())];
+            let headers = if token.is_empty() { &[][..] } else { &headers };
+            door.gateway.dial().turn(only(rule));
+            door.seen.lock().unwrap().clear();
+            let answer = door.send(request(method, target, headers)).await;
+            assert!(answer.status.is_client_error(), "{rule} {method} {target} {token:?}");
+            let seen = door.seen.lock().unwrap().clone();
+            assert!(seen.is_empty(), "{rule} {method} {target} {token:?}: {seen:?}");
+            // It is the rule that does it: with none enforced the request passes.
+            door.gateway.dial().turn(observing());
+            door.send(request(method, target, headers)).await;
+            assert_eq!(door.seen.lock().unwrap().len(), 1, "{rule} {method} {target} {token:?}");
+        }
+        // And only that: what keeps to it passes, or is answered.
+        door.gateway.dial().turn(only(rule));
+        assert_eq!(door.get("/Observation/mine").await.status, StatusCode::OK, "{rule}");
+    }
+}
+
+/// HEAD and 304 tell that a record is there: what they would have shown is judged, or told as unjudged.
+#[tokio::test]
+async fn what_an_answer_without_a_body_tells_is_judged() {
+    let honest = server(vec![observation("mine", "a"), observation("hidden", "z")]);
+    for unchanged in [false, true] {
+        let honest = Arc::clone(&honest);
+        // The upstream answers what is handed on by 304, if it is to, and what Ward asks itself as ever.
+        let next = Arc::new(AtomicBool::new(false));
+        let is_next = Arc::clone(&next);
+        let script = move |base: &str, target: &str| {
+            if is_next.swap(false, Ordering::SeqCst) {
+                return Reply::Raw(
+                    b"HTTP/1.1 304 Not Modified\r\nconnection: close\r\n\r\n".into(),
+                );
+            }
+            honest(base, target)
+        };
+        let door = Door::before(Arc::new(script), limits()).await;
+        door.gateway.dial().turn(observing());
+        let method = if unchanged { "GET" } else { "HEAD" };
+        let headers = [("authorization", "Bearer good"), ("if-none-match", "W/\"7\"")];
+        for (target, outcome, rule, would) in [
+            ("/Observation/mine", Outcome::Success, None, None),
+            ("/Observation/hidden", Outcome::Observed, Some("ROSTER"), Some("404")),
+            ("/Observation/hidden/_history/1", Outcome::Observed, Some("ROSTER"), Some("404")),
+            ("/Observation?subject=Patient/z", Outcome::Observed, Some("UNJUDGED"), Some("200")),
+        ] {
+            next.store(unchanged, Ordering::SeqCst);
+            door.send(request(method, target, &headers)).await;
+            let event = door.events().pop().unwrap();
+            let said = event.body.detail.get("would_status").map(String::as_str);
+            let status = event.transfer.as_ref().unwrap().status;
+            let got = (event.outcome, event.rule.as_deref(), said);
+            assert_eq!(got, (outcome, rule, would), "{method} {target} {status}");
+            assert!(event.body.released.is_empty(), "{method} {target}: nothing of it left");
+        }
+    }
 }
