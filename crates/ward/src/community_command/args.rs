@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use ward_community::{Profile, Reason};
 
+use super::certify_args::{CertificationAct, Certify, StatusListen};
+
 /// Run a trust community: its authorities, its members' certificates, revocation lists and OCSP answers.
 ///
 /// Everything lies in one directory: keys sealed in a vault, the root's in a vault of its own that is taken offline
@@ -31,6 +33,10 @@ pub(crate) enum Community {
     /// The directory of who is in the community.
     #[command(subcommand)]
     Directory(DirectoryAct),
+    Certify(Certify),
+    /// Certifications that were issued.
+    #[command(subcommand)]
+    Certification(CertificationAct),
     Serve(Serve),
 }
 
@@ -218,7 +224,7 @@ pub(crate) struct Revoke {
     pub(crate) reason: Reason,
 }
 
-fn reason(word: &str) -> Result<Reason, String> {
+pub(super) fn reason(word: &str) -> Result<Reason, String> {
     Reason::parse(word)
         .ok_or_else(|| format!("is none; one of: {}", Reason::ALL.map(Reason::as_str).join(", ")))
 }
@@ -250,19 +256,40 @@ pub(crate) struct Publish {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuthorityAct {
-    Renew(AuthorityRenew),
+    /// Issue the next certificate of the issuing authority, with the same key. Needs the root's key.
+    Renew(WithRoot),
+    /// Make a new issuing authority with a new key, which signs members from now on. Needs the root's key.
+    ///
+    /// The former signs its list and its OCSP answers until the last certificate that it issued has ended; then its key is
+    /// destroyed. Nobody needs a new certificate for it.
+    Rekey(WithRoot),
+    /// Make the next root beside the present one. Needs the root's key, and keeps the next one's with it.
+    ///
+    /// Members who follow the trust bundle trust both from the next bundle on, which is published at once if there is one.
+    NextRoot(WithRoot),
+    /// Let the elder of two roots go: members who follow the trust bundle stop trusting it. Needs no root's key.
+    ///
+    /// Wait until everybody has had time to take a bundle with both: at least as long as a bundle is good for.
+    RetireRoot(WithoutRoot),
 }
 
-/// Issue the next certificate of the issuing authority, with the same key. Needs the root's key.
 #[derive(Debug, Args)]
-pub(crate) struct AuthorityRenew {
+pub(crate) struct WithoutRoot {
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WithRoot {
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
     pub(crate) root: Root,
 }
 
-/// Serve revocation lists, authorities and OCSP answers, until Ctrl-C. Members can be issued and revoked meanwhile.
+/// Serve revocation lists, authorities, OCSP answers, bundle and directory, until Ctrl-C. Members can be issued and revoked meanwhile.
+///
+/// Lists, the responder's certificate and the trust bundle are signed anew before half of their life is over.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
@@ -270,6 +297,8 @@ pub(crate) struct Serve {
     /// Where to listen, plain HTTP.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) status: StatusListen,
 }
 
 #[derive(Debug, Subcommand)]

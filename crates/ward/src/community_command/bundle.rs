@@ -29,17 +29,20 @@ pub(crate) async fn publish(ui: Ui, options: &BundlePublish, system: &System) ->
     let home = Home::new(&options.place, None, system);
     home.act(async |operator| {
         let signed = operator.publish_bundle(&terms).await?;
-        let bundle = signed.bundle();
-        ui.line(&format!(
-            "bundle {}  {} anchors, good until {}",
-            bundle.sequence,
-            bundle.anchors.len(),
-            bundle.expires.to_rfc3339()
-        ));
+        say(ui, signed.bundle());
         ui.line(&format!("members follow it from {}/bundle.jwt", operator.base_url()));
         Ok(())
     })
     .await
+}
+
+pub(super) fn say(ui: Ui, bundle: &ward_trust::Bundle) {
+    ui.line(&format!(
+        "bundle {}  {} anchors, good until {}",
+        bundle.sequence,
+        bundle.anchors.len(),
+        bundle.expires.to_rfc3339()
+    ));
 }
 
 pub(crate) async fn directory(ui: Ui, options: &DirectoryPublish, system: &System) -> Result<()> {

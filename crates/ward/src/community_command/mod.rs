@@ -5,9 +5,14 @@
 //! accept; and whatever needs the root's key while that is away.
 
 pub(crate) mod args;
+mod authority;
 mod bundle;
+mod certify;
+pub(crate) mod certify_args;
 mod members;
+mod pem_files;
 mod place;
+mod status;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,7 +26,7 @@ use ward_community::{
 use ward_core::{CommunityUri, TenantId};
 use ward_net::server::Server;
 
-use self::args::{AuthorityAct, BundleAct, Community, DirectoryAct, Init, Lists, Publish, Serve};
+use self::args::{BundleAct, Community, DirectoryAct, Init, Lists, Publish, Serve};
 use self::place::{Home, file, hold};
 use crate::house::{System, system};
 use crate::private;
@@ -104,23 +109,15 @@ pub(crate) async fn run(
         Community::Revoke(options) => members::revoke(ui, options, &system).await?,
         Community::List(options) => members::list(ui, options, &system)?,
         Community::Lists(Lists::Publish(options)) => publish(ui, options, &system).await?,
-        Community::Authority(AuthorityAct::Renew(options)) => {
-            let home = Home::new(&options.place, Some(&options.root), &system);
-            let until = home
-                .act(async |operator| {
-                    let certificate = operator.renew_issuing().await?;
-                    home.write_authorities(operator)?;
-                    Ok(certificate.not_after())
-                })
-                .await?;
-            ui.line(&format!("issuing authority renewed, good until {}", until.to_rfc3339()));
-        }
+        Community::Authority(act) => authority::run(ui, act, &system).await?,
         Community::Bundle(BundleAct::Publish(options)) => {
             bundle::publish(ui, options, &system).await?;
         }
         Community::Directory(DirectoryAct::Publish(options)) => {
             bundle::directory(ui, options, &system).await?;
         }
+        Community::Certify(options) => certify::certify(ui, options, &system).await?,
+        Community::Certification(act) => certify::run(ui, act, &system).await?,
         Community::Serve(options) => serve(ui, options, &system).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -208,9 +205,9 @@ async fn publish(ui: Ui, options: &Publish, system: &System) -> Result<()> {
     let home = Home::new(&options.place, Some(&options.root), system);
     home.act(async |operator| {
         operator.publish_now(Authority::Issuing).await?;
-        say_list(ui, operator, Authority::Issuing);
+        say_lists(ui, operator, Authority::Issuing);
         match operator.publish_now(Authority::Root).await {
-            Ok(()) => say_list(ui, operator, Authority::Root),
+            Ok(()) => say_lists(ui, operator, Authority::Root),
             Err(CommunityError::RootAway) => {
                 let until = operator.list(Authority::Root).list.next_update().to_rfc3339();
                 ui.line(&format!("root list  not signed: the root's key is away; the last one is good until {until}"));
@@ -222,10 +219,13 @@ async fn publish(ui: Ui, options: &Publish, system: &System) -> Result<()> {
     .await
 }
 
-fn say_list(ui: Ui, operator: &Operator, of: Authority) {
-    let list = operator.list(of);
-    let until = list.list.next_update().to_rfc3339();
-    ui.line(&format!("{} list  number {}, good until {until}", of.word(), list.number));
+fn say_lists(ui: Ui, operator: &Operator, of: Authority) {
+    for id in operator.authorities().into_iter().filter(|id| id.of == of) {
+        if let Some(list) = operator.list_of(id) {
+            let until = list.list.next_update().to_rfc3339();
+            ui.line(&format!("{id} list  number {}, good until {until}", list.number));
+        }
+    }
 }
 
 async fn serve(
@@ -244,6 +244,7 @@ async fn serve(
         .map_err(|source| CommunityCommandError::Listen { address: options.listen, source })?;
     let server = Server::start(listener, None, public.clone(), system.limits.clone())?;
     let address = server.local_addr();
+    let status = status::Status::start(&options.status, public.clone(), ui, system).await?;
     ui.line(&format!(
         "serving lists, authorities and OCSP answers on http://{address}; Ctrl-C ends it"
     ));
@@ -251,7 +252,10 @@ async fn serve(
         loop {
             tokio::time::sleep(UPKEEP).await;
             if let Err(error) = renew_what_is_due(&public, &home).await {
-                tracing::error!(%error, "lists or responder could not be renewed; members will refuse each other when they lapse");
+                tracing::error!(%error, "lists, responder or bundle could not be renewed; members will refuse each other when they lapse");
+            }
+            if let Some(Err(error)) = status.as_ref().map(status::Status::keep_up) {
+                tracing::error!(%error, "the status listener's certificate could not be read again; the former goes on");
             }
         }
     };
@@ -261,6 +265,9 @@ async fn serve(
         ended = interrupted => ended?,
     }
     server.shutdown(Duration::from_secs(1)).await;
+    if let Some(status) = status {
+        status.shutdown(Duration::from_secs(1)).await;
+    }
     Ok(())
 }
 
@@ -270,7 +277,11 @@ async fn renew_what_is_due(public: &PublicServer, home: &Home<'_>) -> Result<()>
 
 /// Opening signs lists that are past half of their life.
 async fn keep_up(home: &Home<'_>) -> Result<()> {
-    home.act(async |operator| Ok(operator.keep_responder().await?)).await
+    home.act(async |operator| {
+        operator.keep_responder().await?;
+        Ok(operator.keep_bundle().await?)
+    })
+    .await
 }
 
 /// Reads a file that somebody sent, up to a bound.

@@ -180,12 +180,14 @@ impl<'a> Home<'a> {
         done
     }
 
-    /// Writes the authorities' certificates where members' operators find them.
+    /// Writes the authorities' certificates where members' operators find them, the newest first.
     pub(crate) fn write_authorities(&self, operator: &Operator) -> Result<()> {
         for (authority, name) in
             [(Authority::Root, "root.pem"), (Authority::Issuing, "issuing.pem")]
         {
-            let text = pem("CERTIFICATE", operator.certificate(authority).der());
+            let of_kind = operator.authorities().into_iter().filter(|id| id.of == authority);
+            let found = of_kind.filter_map(|id| operator.certificate_of(id));
+            let text: String = found.map(|one| pem("CERTIFICATE", one.der())).collect();
             write(&self.dir().join(name), text.as_bytes(), self.system)?;
         }
         Ok(())

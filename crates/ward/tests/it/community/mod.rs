@@ -1,5 +1,7 @@
 //! `ward community` as its operator and its members meet it: the built program, and what it serves over sockets.
 
+mod authorities;
+mod certifications;
 mod members;
 mod ocsp;
 

@@ -1,0 +1,81 @@
+//! New keys for the authorities from the command line, while the community serves (PKI-16).
+
+use ward_core::Limits;
+use ward_trust::ocsp::CertificateStatus;
+use ward_trust::{Crl, SignedBundle};
+
+use super::{Desk, PARTNER, Served};
+
+const ROOT: [&str; 4] = ["--root-vault", "safe", "--root-key-file", "safe.key"];
+
+fn bundle(served: &Served) -> ward_trust::Bundle {
+    let heard = served.get("/bundle.jwt");
+    assert_eq!(heard.status, 200, "{}", heard.head);
+    SignedBundle::parse(&heard.body, &Limits::default()).unwrap().bundle().clone()
+}
+
+/// Lists, authorities, OCSP answers and bundles of all that vouch for somebody, at once and without a restart.
+#[test]
+fn the_next_authorities_serve_beside_the_former() {
+    let desk = Desk::new("rollover");
+    let before = desk.client(PARTNER, "partner");
+    let served = desk.serve("c");
+    assert_eq!(served.get("/bundle.jwt").status, 404);
+    desk.ok(&["bundle", "publish", "c"]);
+    assert_eq!(bundle(&served).anchors.len(), 1);
+    let issuing = desk.certificate("c/issuing.pem");
+    let root = desk.certificate("c/root.pem");
+
+    let said = desk.no(&["authority", "rekey", "c"]);
+    assert!(said.contains("the root's key is not here"), "{said}");
+    let said = desk.ok(&[&["authority", "rekey", "c"][..], &ROOT].concat());
+    assert!(
+        said.contains("issuing-2 signs members from now on") && said.contains("bundle 2"),
+        "{said}"
+    );
+    let next = desk.certificate("c/issuing.pem");
+    assert_ne!(next.key_bits(), issuing.key_bits());
+    let after = desk.client("https://late.example/app", "late");
+    assert_eq!(served.ask(&before, &issuing), Ok(CertificateStatus::Good));
+    assert_eq!(served.ask(&after, &next), Ok(CertificateStatus::Good));
+    assert_eq!(served.get("/ca/issuing-2.cer").body, next.der());
+    let list = |served: &Served, name: &str| {
+        let heard = served.get(&format!("/crl/{name}.crl"));
+        assert_eq!(heard.status, 200, "{name}: {}", heard.head);
+        Crl::from_der(&heard.body).unwrap()
+    };
+    for (member, which) in [("partner", "issuing"), ("late", "issuing-2")] {
+        let file = format!("{member}/certificate.pem");
+        desk.ok(&["revoke", "c", "--certificate", &file, "--reason", "superseded"]);
+        let serial = desk.certificate(&file).serial().to_vec();
+        for name in ["issuing", "issuing-2"] {
+            assert_eq!(list(&served, name).is_revoked(&serial), name == which, "{member} {name}");
+        }
+    }
+    assert_eq!(served.ask(&before, &issuing), Ok(CertificateStatus::Revoked));
+    assert_eq!(served.ask(&after, &next), Ok(CertificateStatus::Revoked));
+    // One authority does not speak for the other's.
+    assert!(served.ask(&before, &root).is_err());
+
+    let said = desk.ok(&[&["authority", "next-root", "c"][..], &ROOT].concat());
+    assert!(said.contains("root-2 made") && said.contains("bundle 3  2 anchors"), "{said}");
+    let next_root = desk.certificate("c/root.pem");
+    assert_eq!(bundle(&served).anchors, [next_root.clone(), root]);
+    assert_eq!(served.get("/ca/root-2.cer").body, next_root.der());
+    assert!(list(&served, "root-2").next_update() > list(&served, "root-2").this_update());
+    let said = desk.ok(&[&["lists", "publish", "c"][..], &ROOT].concat());
+    for name in ["root list", "root-2 list", "issuing list", "issuing-2 list"] {
+        assert!(said.contains(name), "{said}");
+    }
+    // The elder root goes without any root's key, but not twice.
+    let said = desk.ok(&["authority", "retire-root", "c"]);
+    assert!(
+        said.contains("root-2 is the only root now") && said.contains("bundle 4  1 anchors"),
+        "{said}"
+    );
+    assert_eq!(bundle(&served).anchors, [next_root]);
+    assert!(desk.no(&["authority", "retire-root", "c"]).contains("one root only"));
+    assert_eq!(served.ask(&before, &issuing), Ok(CertificateStatus::Revoked));
+    let said = desk.ok(&["list", "c"]);
+    assert!(said.contains("2 issued in all"), "{said}");
+}
