@@ -163,6 +163,11 @@ async fn all(config: &Config, options: &Check, findings: &mut Findings) {
             "keep it on loopback or a management network",
         );
     }
+    for one in &config.community {
+        for note in one.profile_notes() {
+            findings.add(Level::Note, &format!("community {}", one.uri), note, "");
+        }
+    }
     if let Ok(material) = &gathered {
         tls(config, material, findings);
         for (which, over, what) in dates(material, system.clock.now()) {

@@ -20,9 +20,7 @@ use ward_issuer::ServedCommunity;
 use ward_net::client::Egress;
 use ward_net::tls::{TlsVersions, server_config};
 use ward_store::vault::Unlock;
-use ward_trust::{
-    Certificate, Community, CommunityFault, KeyKind, Profile, SignedBundle, SigningIdentity,
-};
+use ward_trust::{Certificate, Community, CommunityFault, KeyKind, SignedBundle, SigningIdentity};
 use ward_watch::{Ceiling, Ceilings};
 
 use super::meaning::{authority, is_open_to_all};
@@ -201,7 +199,7 @@ fn ceilings(config: &Config) -> Ceilings {
     })
 }
 
-fn bytes(config: &Config, key: &str, path: &Path) -> Result<Vec<u8>, Problem> {
+pub(super) fn bytes(config: &Config, key: &str, path: &Path) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let read =
         fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
@@ -386,7 +384,9 @@ fn community(
     let mut community = Community::new(uri, anchors);
     community.intermediates = intermediates;
     community.issuing = issuing.iter().map(Certificate::thumbprint).collect();
-    community.profile = if one.stu1 { Profile::Stu1 } else { Profile::Stu2 };
+    community.profile = one.profile;
+    community.max_purposes = one.max_purposes;
+    community.context = super::context::rules(config, at)?;
     community.purposes.clone_from(&one.purposes);
     community.organization_schemes.clone_from(&one.organization_schemes);
     community.policies.clone_from(&one.policies);

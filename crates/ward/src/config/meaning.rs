@@ -257,6 +257,7 @@ fn communities(config: &Config, found: &mut Vec<Problem>) {
                 "write it as the community does, as \"https://community.example/bundle.jwt\"",
             ));
         }
+        super::context::problems(config, at, one, found);
         for target in &one.allow_private {
             if !is_host_and_port(target) {
                 found.push(config.problem(

@@ -6,6 +6,7 @@
 //! keys and secrets that it names. Nothing is guessed: what is not understood is refused.
 
 mod changed;
+mod context;
 mod limits;
 pub mod material;
 mod meaning;
@@ -24,6 +25,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use ward_core::{Limits, Purpose, TenantId};
 use ward_policy::{Enforcement, Stance};
+use ward_trust::Profile;
+use ward_trust::context::UserObject;
 
 pub use schema::schema_text;
 pub use values::{Span, show_span};
@@ -198,8 +201,26 @@ pub struct Community {
     pub organization_schemes: Vec<String>,
     #[serde(default = "default_grace")]
     pub revocation_grace: Span,
+    #[serde(default, deserialize_with = "context::profile")]
+    pub profile: Profile,
+    pub max_purposes: Option<usize>,
     #[serde(default)]
-    pub stu1: bool,
+    pub bare_purposes: bool,
+    #[serde(default)]
+    pub subject_id_systems: Vec<String>,
+    #[serde(default)]
+    pub subject_roles: Vec<String>,
+    #[serde(default)]
+    pub consent_policies: Vec<String>,
+    #[serde(default)]
+    pub consent_required: Vec<String>,
+    pub consent_form: Option<String>,
+    #[serde(default)]
+    pub unknown_extensions: Unknown,
+    #[serde(default, deserialize_with = "context::user_object")]
+    pub hl7_b2b_user: UserObject,
+    #[serde(default)]
+    pub identity_provider: Vec<IdentityProvider>,
     #[serde(default)]
     pub policies: Vec<String>,
     #[serde(default)]
@@ -212,6 +233,11 @@ pub struct Community {
 }
 
 impl Community {
+    /// What an operator should know of its profile.
+    pub(crate) fn profile_notes(&self) -> Vec<String> {
+        context::notes(self)
+    }
+
     /// Where its trust bundle comes from.
     pub fn bundle_source(&self) -> Option<crate::bundle_pull::Source> {
         self.bundle.as_deref().map(crate::bundle_pull::Source::of)
@@ -313,6 +339,9 @@ fn default_organization_schemes() -> Vec<String> {
 }
 const fn default_grace() -> Span {
     Span(std::time::Duration::from_hours(24))
+}
+const fn default_identity_age() -> Span {
+    Span(std::time::Duration::from_hours(1))
 }
 const fn default_patients() -> u32 {
     500
@@ -493,6 +522,7 @@ impl Config {
                 .into_iter()
                 .flatten()
                 .for_each(anchor);
+            community.identity_provider.iter_mut().map(|one| &mut one.jwks).for_each(anchor);
             if let Some(crate::bundle_pull::Source::File(path)) = community.bundle_source() {
                 community.bundle = Some(dir.join(path).to_string_lossy().into_owned());
             }

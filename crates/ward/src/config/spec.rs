@@ -105,7 +105,8 @@ const fn field(name: &'static str, kind: Kind, need: Need, doc: &'static str) ->
 use Need::{Default, Optional, Required};
 
 /// Codes of the purposes of use.
-pub(crate) const PURPOSES: &[&str] = &["TREAT", "HPAYMT", "HOPERAT", "PUBHLTH", "HRESCH", "PATRQT"];
+pub(crate) const PURPOSES: &[&str] =
+    &["TREAT", "HPAYMT", "HOPERAT", "PUBHLTH", "HRESCH", "PATRQT", "ELIGDTRM", "SYSDEV"];
 const MODES: &[&str] = &["observe", "enforce"];
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 const DAY: u64 = 86_400_000;
@@ -222,10 +223,70 @@ static COMMUNITY: Section = Section {
             "How long registered clients go on when no newer revocation list or OCSP answer can be had. \"0s\": not at all.",
         ),
         field(
-            "stu1",
+            "profile",
+            Kind::Choice(&["stu1", "stu2", "tefca"]),
+            Default("\"stu2\""),
+            "The edition that its members follow. stu2: STU 2.0.0. stu1: STU 1.0.0, in which scope is optional; nothing else is lenient. tefca: stu2 with TEFCA's exchange purposes, unverified against its SOPs (docs/profiles.md).",
+        ),
+        field(
+            "max_purposes",
+            Kind::Count { min: 1, max: 20 },
+            Optional,
+            "At most so many purposes of use in one request; 1: a second purpose needs a second token. Always 1 in the profile tefca.",
+        ),
+        field(
+            "bare_purposes",
             Kind::Flag,
             Default("false"),
-            "Its members follow the first edition of the guide (STU 1.0.0), in which scope is optional.",
+            "Take a purpose without its code system too, as \"TREAT\" for \"urn:oid:2.16.840.1.113883.5.8#TREAT\". The Inferno kit sends \"SYSDEV\" so.",
+        ),
+        field(
+            "subject_id_systems",
+            Kind::List(&Kind::Text),
+            Default("[]"),
+            "Naming systems of which a subject_id must have one, as \"urn:oid:2.16.840.1.113883.4.6\" for the NPI. Empty: any; an NPI must have its check digit in any case.",
+        ),
+        field(
+            "subject_roles",
+            Kind::List(&Kind::Text),
+            Default("[]"),
+            "Values of which a subject_role must be one. What ends in # is a code system and admits all its codes, as \"http://nucc.org/provider-taxonomy#\". Empty: any.",
+        ),
+        field(
+            "consent_policies",
+            Kind::List(&Kind::Text),
+            Default("[]"),
+            "Policies that a request may name in consent_policy. Empty: any. What is named is recorded, and opens nothing.",
+        ),
+        field(
+            "consent_required",
+            Kind::List(&Kind::Text),
+            Default("[]"),
+            "Policies of which each request must name one in consent_policy; else the answer says which. Empty: none need be named.",
+        ),
+        field(
+            "consent_form",
+            Kind::Text,
+            Optional,
+            "Where a form for the consent is found, an https URL: told to those who lack it.",
+        ),
+        field(
+            "unknown_extensions",
+            Kind::Choice(&["ignore", "refuse"]),
+            Default("\"ignore\""),
+            "What becomes of a request that carries an authorization extension object of a name that is not known here.",
+        ),
+        field(
+            "hl7_b2b_user",
+            Kind::Choice(&["off", "supported", "required"]),
+            Default("\"off\""),
+            "The object hl7-b2b-user, in which a machine names the person for whom it asks. off: it is not known here. supported: checked where it is sent. required: no token without. Of the person a digest is kept.",
+        ),
+        field(
+            "identity_provider",
+            Kind::Tables(&IDENTITY_PROVIDER),
+            Optional,
+            IDENTITY_PROVIDER.doc,
         ),
         field(
             "policies",

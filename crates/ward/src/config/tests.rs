@@ -371,6 +371,11 @@ fn table_and_structures_agree() {
     assert_eq!(known::<Listen>(), names(section("listen")));
     assert_eq!(known::<Upstream>(), names(section("upstream")));
     assert_eq!(known::<Community>(), names(section("community")));
+    let inside = section("community").fields.iter().find_map(|field| match field.kind {
+        Kind::Tables(section) if field.name == "identity_provider" => Some(section),
+        _ => None,
+    });
+    assert_eq!(known::<IdentityProvider>(), names(inside.unwrap()));
     assert_eq!(known::<Scopes>(), names(section("scopes")));
     assert_eq!(known::<Detection>(), names(section("detection")));
     assert_eq!(known::<Admin>(), names(section("admin")));
