@@ -15,6 +15,7 @@ use ward_trust::jose::Jws;
 
 use crate::attempts::Attempts;
 use crate::commands::{AdminError, ClientSummary, Command, Done};
+use crate::learn::Backlog;
 use crate::site::Site;
 use crate::{Operator, Role};
 
@@ -46,8 +47,8 @@ pub struct Admin {
     pub(crate) attempts: Attempts,
     /// Held while operators are counted and changed, so that two who remove each other do not both succeed.
     pub(crate) operators_change: tokio::sync::Mutex<()>,
-    /// Held while it is looked up what lists name, so that each certificate is ended once.
-    pub(crate) learning: tokio::sync::Mutex<()>,
+    /// What lists named and was not looked up yet; held while it is, so that each certificate is ended once.
+    pub(crate) learning: tokio::sync::Mutex<Backlog>,
 }
 
 /// Registrations read at a time when lists are compared with them.

@@ -13,6 +13,7 @@ use ward_store::repo::{Approval, Registration};
 
 use crate::admin::Admin;
 use crate::commands::{AdminError, Command, Done, KEY_COMPROMISE, Waiting, WhatIf};
+use crate::hanging::Walk;
 use crate::operators::{is_officer, named};
 use crate::{Operator, Role};
 
@@ -149,9 +150,24 @@ impl Admin {
     /// Counts what hangs on the subject.
     pub(crate) async fn what_if(&self, subject: &Subject) -> Result<WhatIf, AdminError> {
         let mut found = WhatIf::default();
-        let mut after = None;
+        let mut walk = match subject {
+            Subject::Certificate(one) => {
+                self.deps.issuer.mark_new().await?;
+                Walk::on([*one])
+            }
+            Subject::Community(uri) => Walk::default().and_in([uri.clone()]),
+            Subject::Client(client) => Walk::default().and(*client),
+            Subject::Grant(id) => {
+                let grant = self.deps.store.grants.get(&self.tenant, *id).await?;
+                grant.map_or_else(Walk::default, |grant| Walk::default().and(grant.client))
+            }
+            // Nothing else hangs on one token.
+            Subject::Token(_) => Walk::default(),
+            // All that may show it: there is no index of certifications.
+            Subject::Certification(_) => Walk::all(),
+        };
         loop {
-            let page = self.page(&mut after).await?;
+            let page = self.step(&mut walk).await?;
             if page.is_empty() {
                 return Ok(found);
             }
@@ -203,16 +219,19 @@ impl Admin {
         if configured {
             return Ok(false);
         }
-        let (mut own, mut issuers) = (false, false);
-        let mut after = None;
+        self.deps.issuer.mark_new().await?;
+        let mut own = false;
+        let mut walk = Walk::on([*thumbprint]);
         loop {
-            let page = self.page(&mut after).await?;
+            let page = self.step(&mut walk).await?;
             if page.is_empty() {
-                return Ok(own && !issuers);
+                return Ok(own);
             }
             for registration in &page {
                 own |= registration.thumbprint == *thumbprint;
-                issuers |= self.presented(registration).contains(thumbprint);
+                if self.presented(registration).contains(thumbprint) {
+                    return Ok(false);
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ mod approval;
 mod attempts;
 mod commands;
 mod credentials;
+mod hanging;
 mod learn;
 mod operators;
 pub mod passport;

@@ -1,15 +1,16 @@
 //! What would stop with a certificate, and what ends by itself soon. Nothing is changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ward_core::{ClientId, Thumbprint, Timestamp};
+use ward_core::{ClientId, Thumbprint, Timestamp, crypto};
 use ward_policy::Subject;
 use ward_trust::Certificate;
 
 use super::shapes::{EndingClient, Ends, Lapse, Lapses};
 use crate::admin::Admin;
 use crate::commands::AdminError;
+use crate::hanging::Walk;
 
 /// Clients and lapses named at most.
 const NAMED: usize = 1000;
@@ -77,9 +78,10 @@ impl Admin {
                 self.entry(&mut found, "server", &one, None).ours.push(uri);
             }
         }
-        let mut after = None;
+        self.deps.issuer.mark_new().await?;
+        let mut walk = Walk::on(self.meant(&meant, found.keys().copied()).await?);
         loop {
-            let page = self.page(&mut after).await?;
+            let page = self.step(&mut walk).await?;
             if page.is_empty() {
                 break;
             }
@@ -128,6 +130,24 @@ impl Admin {
             }
         }
         if found.is_empty() { Err(unknown) } else { Ok(found.into_values().collect()) }
+    }
+
+    /// The certificates that are meant: those that were found already, and those that clients hang on.
+    async fn meant(
+        &self,
+        meant: &Meant,
+        found: impl Iterator<Item = Thumbprint>,
+    ) -> Result<BTreeSet<Thumbprint>, AdminError> {
+        let mut all: BTreeSet<Thumbprint> = found.collect();
+        match meant {
+            Meant::Thumbprint(one) => all.extend([*one]),
+            Meant::Serial(serial) => {
+                let octets = hex_octets(serial);
+                let hanging = &self.deps.store.hanging;
+                all.extend(hanging.with_serial(&self.tenant, octets, MEANT).await?);
+            }
+        }
+        Ok(all)
     }
 
     fn entry<'a>(
@@ -186,33 +206,35 @@ impl Admin {
                 lapse.note = Some(note);
             }
         }
-        let mut after = None;
-        loop {
-            let page = self.page(&mut after).await?;
-            if page.is_empty() {
-                break;
+        self.deps.issuer.mark_new().await?;
+        let ending = self.deps.store.hanging.ending(&self.tenant, before, NAMED + 1).await?;
+        for registration in ending.iter().filter(|one| !one.cancelled) {
+            let Ok(one) = Certificate::from_der(&registration.certificate) else { continue };
+            if one.not_after() >= before {
+                continue;
             }
-            for registration in page.iter().filter(|one| !one.cancelled) {
-                let Ok(one) = Certificate::from_der(&registration.certificate) else { continue };
-                if one.not_after() >= before {
-                    continue;
-                }
-                let grants = &self.deps.store.grants;
-                let live = grants.live_for_client(&self.tenant, registration.client).await?;
-                let renewed = live.iter().any(|grant| grant.certificate != registration.thumbprint);
-                let whose = format!("{} ({})", registration.uri, registration.client_name);
-                let Some(lapse) = found.certificate("client-certificate", whose, &one) else {
-                    continue;
-                };
-                name(lapse, registration.client, &registration.contacts);
-                lapse.note = renewed.then(|| "it already comes with a newer one".to_owned());
-            }
+            let grants = &self.deps.store.grants;
+            let live = grants.live_for_client(&self.tenant, registration.client).await?;
+            let renewed = live.iter().any(|grant| grant.certificate != registration.thumbprint);
+            let whose = format!("{} ({})", registration.uri, registration.client_name);
+            let Some(lapse) = found.certificate("client-certificate", whose, &one) else {
+                continue;
+            };
+            name(lapse, registration.client, &registration.contacts);
+            lapse.note = renewed.then(|| "it already comes with a newer one".to_owned());
         }
         found.lapses.sort_by_key(|lapse| lapse.until);
         let more = found.lapses.len() > NAMED;
         found.lapses.truncate(NAMED);
         Ok(Lapses { at: now, before, lapses: found.lapses, more })
     }
+}
+
+/// The octets of a serial number that [`Meant::parse`] took: an even number of hexadecimal digits.
+fn hex_octets(digits: &str) -> Vec<u8> {
+    let (pairs, _) = digits.as_bytes().as_chunks::<2>();
+    let octet = |pair: &[u8; 2]| crypto::unhex::<1>(std::str::from_utf8(pair).ok()?);
+    pairs.iter().filter_map(octet).flatten().collect()
 }
 
 fn name(lapse: &mut Lapse, client: ClientId, contacts: &[String]) {

@@ -17,6 +17,7 @@ use ward_trust::Community;
 
 use crate::admin::Admin;
 use crate::commands::AdminError;
+use crate::hanging::Walk;
 pub(crate) use look::Shown;
 pub use shapes::{
     CertificateView, Check, ClientPassport, CommunityPassport, EndingClient, Ends, GrantView,
@@ -66,9 +67,20 @@ impl Admin {
             .filter(|one| wanted.as_ref().is_none_or(|wanted| self.names(one, wanted)))
             .map(|one| one.uri.clone())
             .collect();
-        let (mut after, mut looked) = (None, 0);
+        let mut walk = match &wanted {
+            // A URI may be a client's, a community's or an organisation's, and so concern anybody.
+            Some(Wanted { certificate: Some(one), organization: None, .. }) => {
+                self.deps.issuer.mark_new().await?;
+                Walk::on([*one])
+            }
+            Some(Wanted { client: Some(client), organization: None, .. }) => {
+                Walk::default().and(*client)
+            }
+            _ => Walk::all(),
+        };
+        let mut looked = 0;
         'pages: loop {
-            let page = self.page(&mut after).await?;
+            let page = self.step(&mut walk).await?;
             if page.is_empty() {
                 break;
             }
