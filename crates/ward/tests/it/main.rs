@@ -30,6 +30,7 @@ mod durability;
 mod fault_table;
 mod faults;
 mod floors;
+mod hanging;
 mod harness;
 mod hostile;
 mod observe;
