@@ -232,6 +232,29 @@ pub struct Community {
     pub bundle: Option<String>,
 }
 
+/// `[[community.identity_provider]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in spec.rs")]
+pub struct IdentityProvider {
+    pub issuer: String,
+    pub jwks: PathBuf,
+    pub audiences: Vec<String>,
+    #[serde(default = "default_identity_age")]
+    pub max_age: Span,
+}
+
+/// What becomes of unknown extension objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unknown {
+    /// They are ignored.
+    #[default]
+    Ignore,
+    /// The request is refused.
+    Refuse,
+}
+
 impl Community {
     /// What an operator should know of its profile.
     pub(crate) fn profile_notes(&self) -> Vec<String> {

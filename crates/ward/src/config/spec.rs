@@ -320,6 +320,30 @@ static COMMUNITY: Section = Section {
         ),
     ],
 };
+static IDENTITY_PROVIDER: Section = Section {
+    doc: "Who vouches for individuals in tefca_ias (profile tefca): a credential service provider. Without one, no individual access is granted.",
+    fields: &[
+        field("issuer", Kind::Text, Required, "Its issuer, exactly as its tokens have it in iss."),
+        field(
+            "jwks",
+            Kind::Path,
+            Required,
+            "Its keys: a JWK Set, JSON. Nothing is fetched; renew the file when it renews its keys, and reload.",
+        ),
+        field(
+            "audiences",
+            Kind::List(&Kind::Text),
+            Required,
+            "Home community ids of the providers of individual access whose tokens are taken, as \"urn:oid:2.16…\".",
+        ),
+        field(
+            "max_age",
+            Kind::Span { min: 60_000, max: DAY },
+            Default("\"1h\""),
+            "How long after its making a token is good at most.",
+        ),
+    ],
+};
 static SCOPES: Section = Section {
     doc: "What partners can be granted.",
     fields: &[field(
