@@ -161,6 +161,17 @@ impl ScopeSet {
         set
     }
 
+    /// What either grants.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let mut set = Self { every: self.every.with(other.every), types: BTreeMap::new() };
+        for rtype in self.types.keys().chain(other.types.keys()) {
+            set.types.insert(*rtype, self.letters(*rtype).with(other.letters(*rtype)));
+        }
+        set.shorten();
+        set
+    }
+
     /// Whether everything that `other` grants is granted here.
     pub fn contains(&self, other: &Self) -> bool {
         self.intersect(other) == *other

@@ -10,9 +10,11 @@ use std::time::Duration;
 use ward_core::{BoxFuture, Clock, EventSink, KeyVault, Limits, Rng, TenantId, Thumbprint};
 use ward_fhir::ScopeSet;
 use ward_net::lists::RevocationLists;
+use ward_net::status::{CertificationStatus, StatusError};
 use ward_store::Repositories;
 use ward_trust::{Certificate, Chain, Community, KeyKind, PathError, SigningIdentity};
 
+use crate::certified::{CertificationRule, check_rules};
 use crate::errors::IssuerError;
 
 /// A community that this server is a member of.
@@ -25,12 +27,23 @@ pub struct ServedCommunity {
     /// How long registered treatment clients go on after a revocation list's `nextUpdate` while no
     /// newer one can be had (PKI-04 as amended; 24 h is the advised value, zero is allowed).
     pub revocation_grace: Duration,
+    /// Who sends signals in the community's name beside the community itself: the operator's URI, if it has one of its own.
+    pub signals_from: Option<String>,
+    /// The certifications that it supports (CRT-01, CRT-02).
+    pub certifications: Vec<CertificationRule>,
 }
 
 impl ServedCommunity {
     /// A served community with the advised grace.
     pub fn new(community: Community, identity: Arc<SigningIdentity>) -> Self {
-        Self { community, identity, revocation_grace: Duration::from_hours(24) }
+        let revocation_grace = Duration::from_hours(24);
+        Self {
+            community,
+            identity,
+            revocation_grace,
+            signals_from: None,
+            certifications: Vec::new(),
+        }
     }
 }
 
@@ -83,6 +96,25 @@ impl Paths for Arc<RevocationLists> {
     }
 }
 
+/// Asks certifiers whether they still stand by a certification (CE §8, CRT-12). `Arc<CertificationStatus>` does.
+pub trait Statuses: Send + Sync {
+    /// Whether the certification that this URL names is valid; what was said lately will do.
+    fn is_valid<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<bool, StatusError>>;
+
+    /// The same, asked for now.
+    fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<bool, StatusError>>;
+}
+
+impl Statuses for CertificationStatus {
+    fn is_valid<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<bool, StatusError>> {
+        Box::pin(self.is_valid(url))
+    }
+
+    fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<bool, StatusError>> {
+        Box::pin(self.ask(url))
+    }
+}
+
 /// What an issuer works with.
 #[derive(Clone)]
 pub struct IssuerDeps {
@@ -94,6 +126,8 @@ pub struct IssuerDeps {
     pub vault: Arc<dyn KeyVault>,
     /// Validates paths; in the program, `Arc::new(lists)` of the shared `Arc<RevocationLists>`.
     pub paths: Arc<dyn Paths>,
+    /// Asks certifiers.
+    pub statuses: Arc<dyn Statuses>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -127,7 +161,7 @@ pub(crate) fn check_communities(
         return refuse("at least one community must be served");
     }
     let mut seen = BTreeSet::new();
-    for ServedCommunity { community, identity, .. } in communities {
+    for ServedCommunity { community, identity, certifications, .. } in communities {
         let uri = &community.uri;
         if !seen.insert(uri.clone()) {
             return refuse(format!("community {uri} is configured twice"));
@@ -135,6 +169,7 @@ pub(crate) fn check_communities(
         if let Err(fault) = community.check() {
             return refuse(format!("community {uri}: {fault}"));
         }
+        check_rules(community, certifications)?;
         if !identity.san_uris().iter().any(|entry| entry == fhir_base) {
             return refuse(format!(
                 "the certificate for community {uri} lacks the SAN URI {fhir_base}; have it issued with exactly this URI"

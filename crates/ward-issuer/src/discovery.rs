@@ -13,6 +13,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use ward_core::{Rng, Timestamp, crypto};
 use ward_trust::{Alg, Community, Metadata, MetadataError, SigningIdentity};
 
+use crate::certified::CertificationRule;
 use crate::config::ServedCommunity;
 use crate::errors::{Answer, Refusal};
 use crate::form::Form;
@@ -31,6 +32,8 @@ pub(crate) struct Served {
     pub(crate) community: Community,
     pub(crate) identity: Arc<SigningIdentity>,
     pub(crate) revocation_grace: Duration,
+    pub(crate) signals_from: Option<String>,
+    pub(crate) certifications: Vec<CertificationRule>,
     pub(crate) metadata: Metadata,
     document: Mutex<Option<Arc<Document>>>,
 }
@@ -49,6 +52,8 @@ impl Served {
             community: config.community,
             identity: config.identity,
             revocation_grace: config.revocation_grace,
+            signals_from: config.signals_from,
+            certifications: config.certifications,
             metadata,
             document: Mutex::default(),
         }

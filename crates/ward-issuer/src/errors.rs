@@ -59,6 +59,14 @@ pub enum Answer {
     InvalidClientMetadata,
     /// 400: as before, naming the one grant type that is served.
     GrantTypeNotServed,
+    /// 400: the signature or a claim of a certification, or a registration that does not keep to it (CE §6.8).
+    InvalidCertification,
+    /// 400: a certifier that is not trusted, or that does not stand by it (CE §6.8).
+    UnapprovedCertification,
+    /// 400: a certification that is required is not there (C01, CRT-02).
+    CertificationRequired,
+    /// 400: a certification that is required has lapsed (CRT-16).
+    CertificationLapsed,
     /// 400: redirection URIs (RFC 7591).
     InvalidRedirectUri,
     /// 400: malformed token or discovery request.
@@ -125,6 +133,26 @@ impl Answer {
                 S::BAD_REQUEST,
                 "invalid_client_metadata",
                 "only the grant type client_credentials is served here",
+            ),
+            Self::InvalidCertification => (
+                S::BAD_REQUEST,
+                "invalid_certification",
+                "a certification is not valid, or the registration does not keep to it",
+            ),
+            Self::UnapprovedCertification => (
+                S::BAD_REQUEST,
+                "unapproved_certification",
+                "a certification is not trusted here, or not any more valid",
+            ),
+            Self::CertificationRequired => (
+                S::BAD_REQUEST,
+                "invalid_client_metadata",
+                "a certification is missing, see udap_certifications_required",
+            ),
+            Self::CertificationLapsed => (
+                S::BAD_REQUEST,
+                "unauthorized_client",
+                "a required certification has lapsed, register again with a new one",
             ),
             Self::InvalidRedirectUri => {
                 (S::BAD_REQUEST, "invalid_redirect_uri", "a redirection URI is not acceptable")
@@ -232,7 +260,11 @@ impl From<VaultError> for Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Answer; 21] = [
+    const ALL: [Answer; 25] = [
+        Answer::InvalidCertification,
+        Answer::UnapprovedCertification,
+        Answer::CertificationRequired,
+        Answer::CertificationLapsed,
         Answer::MethodNotAllowed("POST"),
         Answer::NotFound,
         Answer::TooLarge,

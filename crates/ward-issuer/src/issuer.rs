@@ -16,6 +16,7 @@ use ward_net::http::{Body, BodyError};
 use ward_net::server::Peer;
 use ward_trust::{Certificate, Community, Metadata};
 
+use crate::certified::{CertificationRule, Ledger, ceiling};
 use crate::config::{IssuerConfig, IssuerDeps, ServedCommunity, check_communities, path_of};
 use crate::discovery::{ALGS, Served};
 use crate::errors::{Answer, IssuerError, Refusal};
@@ -40,6 +41,8 @@ pub struct Issuer {
     served: RwLock<Arc<[Arc<Served>]>>,
     /// Clients whose tokens are refused although the store could not be told yet.
     pub(crate) stopped: RwLock<BTreeSet<ClientId>>,
+    /// Certifications under which tokens live.
+    pub(crate) relied: Ledger,
     /// Requests of strangers, by address.
     pub(crate) registrations: Limiter,
     pub(crate) failures: Limiter,
@@ -93,6 +96,7 @@ impl Issuer {
             sealer,
             served: RwLock::new(Arc::default()),
             stopped: RwLock::default(),
+            relied: Ledger::default(),
             turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             registrations: Limiter::new(bounds.registrations_per_minute, &bounds),
             failures: Limiter::new(bounds.token_failures_per_minute, &bounds),
@@ -110,7 +114,7 @@ impl Issuer {
         let served = communities
             .into_iter()
             .map(|one| {
-                let metadata = self.metadata(&one.community);
+                let metadata = self.metadata(&one.community, &one.certifications);
                 Arc::new(Served::new(one, metadata))
             })
             .collect();
@@ -122,7 +126,7 @@ impl Issuer {
     pub fn check(&self, communities: &[ServedCommunity]) -> Result<(), IssuerError> {
         check_communities(&self.fhir_base, communities)?;
         communities.iter().try_for_each(|one| {
-            let checked = self.metadata(&one.community).check();
+            let checked = self.metadata(&one.community, &one.certifications).check();
             checked.map_err(|error| IssuerError::Config(error.to_string()))
         })
     }
@@ -144,18 +148,23 @@ impl Issuer {
 
     /// What is published in a community (DSC-05..23, COM-03). Required is `hl7-b2b`, in every client-credentials
     /// request (§8.9).
-    fn metadata(&self, community: &Community) -> Metadata {
+    fn metadata(&self, community: &Community, certifications: &[CertificationRule]) -> Metadata {
+        let uris = |required: bool| {
+            let rules = certifications.iter().filter(|rule| rule.required || !required);
+            rules.map(|rule| rule.uri.clone()).collect()
+        };
+        let unlocked = ceiling(&self.supported, certifications.iter());
         Metadata {
             base_url: self.fhir_base.clone(),
             registration_endpoint: self.registration_endpoint.clone(),
             token_endpoint: self.token_endpoint.clone(),
             authorization_endpoint: None,
             grant_types: vec!["client_credentials".into()],
-            scopes: scopes::advertised(&self.supported),
+            scopes: scopes::advertised(&unlocked),
             extensions_supported: words(&community.extensions_supported()),
             extensions_required: words(&community.extensions_required()),
-            certifications_supported: Vec::new(),
-            certifications_required: Vec::new(),
+            certifications_supported: uris(false),
+            certifications_required: uris(true),
             algs: ALGS.to_vec(),
         }
     }

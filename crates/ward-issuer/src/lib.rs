@@ -10,6 +10,7 @@
 //! now; everything that was sent before; every grant but `client_credentials`.
 
 mod asserted;
+mod certified;
 mod config;
 mod discovery;
 pub mod errors;
@@ -26,7 +27,8 @@ mod token;
 mod trust;
 mod wire;
 
-pub use config::{IssuerConfig, IssuerDeps, Paths, ServedCommunity};
+pub use certified::{CertificationRule, Certifiers, Rechecked};
+pub use config::{IssuerConfig, IssuerDeps, Paths, ServedCommunity, Statuses};
 pub use errors::{Answer, IssuerError, Refusal};
 pub use issuer::Issuer;
 pub use revocation::Act;

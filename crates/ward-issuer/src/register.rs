@@ -16,8 +16,9 @@ use ward_core::{Actor, ClientId, ClientUri, Event, EventKind, Timestamp, crypto}
 use ward_fhir::ScopeSet;
 use ward_policy::scopes_shrink;
 use ward_store::{Expected, Registration, StoreError};
-use ward_trust::{Chain, GrantTypes, Jws, Profile, SoftwareStatement, StatementError, Verified};
+use ward_trust::{Chain, GrantTypes, Jws, SoftwareStatement, StatementError, Verified};
 
+use crate::certified::{Accepted, certified_scopes};
 use crate::discovery::{ALGS, Served};
 use crate::errors::{Answer, Refusal};
 use crate::hanging;
@@ -38,6 +39,8 @@ struct Vouched {
     chain: Chain,
     jws: Verified,
     compact: String,
+    /// As sent beside it.
+    certifications: Vec<String>,
 }
 
 /// What is about to be written.
@@ -57,7 +60,7 @@ impl Issuer {
         exchange: Exchange,
         reserved: Reserved,
     ) -> Result<Response<Bytes>, Refusal> {
-        let compact = self.envelope(body)?;
+        let (compact, certifications) = self.envelope(body)?;
         let jws = Jws::parse(&compact, &self.limits)
             .and_then(|jws| jws.verify(ALGS))
             .map_err(StatementError::from)?;
@@ -79,7 +82,7 @@ impl Issuer {
         self.registering
             .take(&[&member], now)
             .map_err(|seconds| Refusal::new(Answer::TooMany(seconds), "P25"))?;
-        let vouched = Vouched { served, chain, jws, compact };
+        let vouched = Vouched { served, chain, jws, compact, certifications };
         match self.decide(&vouched, now, exchange).await {
             Err(refusal) if refusal.answer != Answer::Unavailable => {
                 // From here on it is a member who is refused: worth remembering.
@@ -92,7 +95,7 @@ impl Issuer {
     }
 
     /// The members of the request (REG-02): `software_statement`, `udap`, `certifications`.
-    fn envelope(&self, body: &[u8]) -> Result<String, Refusal> {
+    fn envelope(&self, body: &[u8]) -> Result<(String, Vec<String>), Refusal> {
         let bad = |rule| Refusal::new(Answer::InvalidClientMetadata, rule);
         let document = ward_core::json::parse(body, self.limits.json_depth).map_err(|error| {
             bad(if error == ward_core::json::JsonError::Duplicate { "R04" } else { "R01" })
@@ -103,14 +106,16 @@ impl Issuer {
             None => return Err(bad("R05")),
             Some(_) => return Err(bad("R06")),
         }
-        // Certifications are not supported: any are ignored (CRT-01), but not any shape.
-        match members.get("certifications") {
-            None => {}
-            Some(Value::Array(all)) if all.iter().all(Value::is_string) => {}
-            Some(_) => return Err(bad("REG-02")),
-        }
+        let certifications = match members.get("certifications") {
+            None => Vec::new(),
+            Some(Value::Array(all)) if all.len() <= self.limits.certifications => {
+                let texts = all.iter().map(|one| one.as_str().map(str::to_owned));
+                texts.collect::<Option<_>>().ok_or(bad("C10"))?
+            }
+            Some(_) => return Err(bad("C10")),
+        };
         match members.get("software_statement") {
-            Some(Value::String(statement)) => Ok(statement.clone()),
+            Some(Value::String(statement)) => Ok((statement.clone(), certifications)),
             _ => Err(Refusal::new(Answer::InvalidSoftwareStatement, "R07")),
         }
     }
@@ -130,6 +135,13 @@ impl Issuer {
             &self.limits,
         )?;
         self.not_revoked_here(vouched)?;
+        // Whoever leaves need not show anything.
+        let accepted = if statement.grant_types == GrantTypes::Cancel {
+            Vec::new()
+        } else {
+            let signed = (jws, vouched.compact.as_str());
+            self.certify(served, &statement, signed, &vouched.certifications, now).await?
+        };
         self.claim(served, statement.iss.as_str(), &statement.jti, statement.exp)
             .await?
             .then_some(())
@@ -143,7 +155,7 @@ impl Issuer {
         // One at a time for a client: the store refuses what was decided on an older state.
         let _turn = self.turn(&statement.iss).lock().await;
         for _ in 0..ATTEMPTS {
-            let change = self.change(vouched, &statement, now).await?;
+            let change = self.change(vouched, &statement, &accepted, now).await?;
             match self.write(vouched, &change, now, exchange).await {
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),
@@ -194,6 +206,7 @@ impl Issuer {
         &self,
         vouched: &Vouched,
         statement: &SoftwareStatement,
+        accepted: &[Accepted],
         now: Timestamp,
     ) -> Result<Change, Refusal> {
         let Vouched { served, jws, compact, .. } = vouched;
@@ -221,7 +234,8 @@ impl Issuer {
             parameters = Map::from_iter([("grant_types".to_owned(), json!([]))]);
             String::new()
         } else {
-            let granted = self.registered_scopes(statement, community.profile)?.to_string();
+            let granted = self.registered_scopes(statement, served, accepted)?;
+            let granted = certified_scopes(granted, accepted)?.to_string();
             parameters.insert("scope".to_owned(), json!(granted));
             granted
         };
@@ -241,7 +255,7 @@ impl Issuer {
             updated: now,
             cancelled: cancel,
             json: Value::Object(parameters).to_string(),
-            certifications: Vec::new(),
+            certifications: accepted.iter().map(Accepted::kept).collect(),
         };
         Ok(Change { registration, expected, action, status, before: live })
     }
@@ -250,22 +264,23 @@ impl Issuer {
     fn registered_scopes(
         &self,
         statement: &SoftwareStatement,
-        profile: Profile,
+        served: &Served,
+        accepted: &[Accepted],
     ) -> Result<ScopeSet, Refusal> {
         let bad = |rule| Refusal::new(Answer::InvalidClientMetadata, rule);
+        let ceiling = self.certified_ceiling(served, accepted);
         if statement.scope.is_empty() {
             // Only a STU1 community gets here without one.
-            return if profile.scope_is_optional() {
-                Ok(self.supported.clone())
+            return if served.community.profile.scope_is_optional() {
+                Ok(ceiling)
             } else {
                 Err(bad("P15"))
             };
         }
-        scopes::grant(&statement.scope, &self.supported, &self.supported).map_err(|error| {
-            match error {
-                ScopeError::Wildcard => bad("P16"),
-                ScopeError::Nothing => bad("P17"),
-            }
+        let supported = served.ceiling(&self.supported, None);
+        scopes::grant(&statement.scope, &supported, &ceiling).map_err(|error| match error {
+            ScopeError::Wildcard => bad("P16"),
+            ScopeError::Nothing => bad("P17"),
         })
     }
 
@@ -282,6 +297,10 @@ impl Issuer {
             .registration_event(action, vouched, now, exchange)
             .with("client_uri", registration.uri.as_str())
             .with("scope", registration.scopes.as_str());
+        if !registration.certifications.is_empty() {
+            let ids = registration.certifications.iter().map(|one| one.id.to_string());
+            event = event.with("certifications", ids.collect::<Vec<_>>().join(" "));
+        }
         event.actor.client = Some(registration.client);
         if let Some(old) = before {
             event = event
@@ -326,6 +345,12 @@ fn answer(change: &Change) -> Response<Bytes> {
     };
     members.insert("client_id".to_owned(), json!(registration.client.to_string()));
     members.insert("software_statement".to_owned(), json!(registration.statement));
+    if !registration.certifications.is_empty() {
+        // CRT-10: those that were accepted, and only those.
+        let accepted: Vec<&str> =
+            registration.certifications.iter().map(|one| one.jwt.as_str()).collect();
+        members.insert("certifications".to_owned(), json!(accepted));
+    }
     wire::json(change.status, &Value::Object(members))
 }
 

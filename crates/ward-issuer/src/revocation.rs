@@ -63,7 +63,12 @@ impl Issuer {
                     return Err(IssuerError::Unknown("certificate"));
                 }
             }
-            Subject::Client(_) | Subject::Certification(_) => {}
+            Subject::Certification(id) => {
+                if !self.is_known_certification(*id).await? {
+                    return Err(IssuerError::Unknown("certification"));
+                }
+            }
+            Subject::Client(_) => {}
         }
         let subjects = [subject];
         let seq = self.deps.repositories.epochs.bump(&self.tenant, &subjects, event).await?;
@@ -207,7 +212,9 @@ impl Issuer {
         let repositories = &self.deps.repositories;
         let is = |certificate: &Certificate| certificate.thumbprint() == thumbprint;
         let served = self.served();
-        let configured = served.iter().map(|one| &one.community);
+        let certifiers = served.iter().flat_map(|one| &one.certifications);
+        let certifiers = certifiers.filter_map(|rule| rule.certifiers.trust());
+        let configured = served.iter().map(|one| &one.community).chain(certifiers);
         if repositories.epochs.current(&self.tenant, &subject) > 0
             || configured.flat_map(|c| c.anchors.iter().chain(&c.intermediates)).any(is)
         {
@@ -230,10 +237,20 @@ impl Issuer {
         }
         let served = self.served();
         let issuers = served.iter().flat_map(|one| &one.community.intermediates);
-        let subjects: BTreeSet<Subject> = std::iter::once(jws.leaf())
-            .chain(jws.extra())
-            .chain(issuers)
-            .map(Certificate::thumbprint)
+        let path: Vec<&Certificate> =
+            std::iter::once(jws.leaf()).chain(jws.extra()).chain(issuers).collect();
+        self.remember_listed(&path, correlation).await;
+    }
+
+    /// Revokes here those of these certificates that a list names, once each.
+    pub(crate) async fn remember_listed(
+        &self,
+        certificates: &[&Certificate],
+        correlation: CorrelationId,
+    ) {
+        let subjects: BTreeSet<Subject> = certificates
+            .iter()
+            .map(|certificate| certificate.thumbprint())
             .filter(|thumbprint| self.deps.paths.is_listed(*thumbprint))
             .map(Subject::Certificate)
             .filter(|subject| self.deps.repositories.epochs.current(&self.tenant, subject) == 0)
@@ -257,7 +274,12 @@ impl Issuer {
         }
     }
 
-    fn revocation_event(&self, action: &'static str, subject: &Subject, act: &Act) -> Event {
+    pub(crate) fn revocation_event(
+        &self,
+        action: &'static str,
+        subject: &Subject,
+        act: &Act,
+    ) -> Event {
         let now = self.deps.clock.now();
         let tenant = self.tenant.clone();
         let mut event = Event::new(EventKind::Revocation, action, tenant, now, act.correlation)

@@ -21,6 +21,7 @@ use ward_store::{Binding, Registration};
 use ward_trust::{AssertionError, AuthenticationToken, B2bError, Chain, Context, Jws};
 
 use crate::asserted;
+use crate::certified::Relied;
 use crate::discovery::{ALGS, Served};
 use crate::errors::{Answer, Refusal};
 use crate::form::{Form, FormError};
@@ -72,7 +73,7 @@ impl Issuer {
         let (client, jws) = self.assertion(&form, now)?;
         let client = self.authenticate(client, jws, now, exchange, reserved).await?;
         match self.grant(&client, grant_type, &form, now).await {
-            Ok(grant) => self.issue(&client, grant, exchange).await,
+            Ok((grant, relied)) => self.issue(&client, grant, relied, exchange).await,
             Err(refusal) if refusal.answer == Answer::Unavailable => Err(refusal),
             Err(refusal) => {
                 let mut event = self.token_event("refused", now, exchange);
@@ -148,10 +149,7 @@ impl Issuer {
             now,
             &self.limits,
         );
-        let grace = match &context {
-            Ok(context) if context.b2b.purposes == [Purpose::Treatment] => served.revocation_grace,
-            _ => Duration::ZERO,
-        };
+        let grace = grace(&served, &context);
         let chain = match trust::path(&jws, &served, &*self.deps.paths, grace).await {
             Ok(chain) => chain,
             Err(TrustError::Unavailable(rule)) => return refuse(Answer::Unavailable, rule),
@@ -226,7 +224,7 @@ impl Issuer {
         grant_type: &str,
         form: &Form,
         now: Timestamp,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<(Grant, Vec<Relied>), Refusal> {
         let Authenticated { registration, served, chain, context, .. } = client;
         // Looked up after the epochs: a hold that is not seen here ends the grant (T16).
         let holds = &self.deps.repositories.holds;
@@ -249,10 +247,13 @@ impl Issuer {
         if rosters.binding(&self.tenant, &b2b.organization_id, member).await? == Binding::Foreign {
             return refuse(Answer::InvalidGrant, "B09");
         }
+        let grace = grace(served, &client.context);
+        let standing = self.standing(served, registration, chain.leaf(), grace, now).await?;
         let (registered, _) = ScopeSet::parse(&registration.scopes);
-        let ceiling = registered.intersect(&self.supported);
+        let ceiling = registered.intersect(&standing.ceiling);
+        let supported = served.ceiling(&self.supported, None);
         let granted = match form.get("scope") {
-            Some(requested) => scopes::grant(requested, &self.supported, &ceiling)
+            Some(requested) => scopes::grant(requested, &supported, &ceiling)
                 .map_err(|_| Refusal::new(Answer::InvalidScope, "T31"))?,
             None if served.community.profile.scope_is_optional() => ceiling,
             None => return refuse(Answer::InvalidScope, "T30"),
@@ -261,12 +262,14 @@ impl Issuer {
             return refuse(Answer::InvalidScope, "T31");
         }
         let certificate = client.thumbprint();
-        // No token outlives a certificate that it rests on.
+        let resting = standing.rests(served, &self.supported, &granted);
+        // No token outlives a certificate or certification that it rests on.
         let expires = chain
             .certificates
             .iter()
             .map(ward_trust::Certificate::not_after)
             .chain([now.plus(self.limits.access_token_life)])
+            .chain(resting.expires)
             .min()
             .unwrap_or(now);
         let expires = Timestamp::from_seconds(expires.as_seconds());
@@ -275,8 +278,9 @@ impl Issuer {
         }
         let id = GrantId::new(&*self.deps.clock, &*self.deps.rng);
         let mut hangs_on = client.epochs.clone();
+        hangs_on.extend(resting.hangs_on);
         hangs_on.extend(self.epochs([Subject::Grant(id)]));
-        Ok(Grant {
+        let grant = Grant {
             id,
             tenant: self.tenant.clone(),
             client: registration.client,
@@ -289,7 +293,8 @@ impl Issuer {
             issued: now,
             expires,
             hangs_on,
-        })
+        };
+        Ok((grant, resting.relied))
     }
 
     /// Keeps the grant with its event, and answers once that is in the log.
@@ -297,6 +302,7 @@ impl Issuer {
         &self,
         client: &Authenticated,
         grant: Grant,
+        relied: Vec<Relied>,
         exchange: Exchange,
     ) -> Result<Response<Bytes>, Refusal> {
         let token = TokenId::new(&*self.deps.clock, &*self.deps.rng);
@@ -320,6 +326,10 @@ impl Issuer {
             .with("scope", grant.scopes.to_string())
             .with("thumbprint", grant.certificate.to_string())
             .with("jti", client.assertion.jti.as_str());
+        if !relied.is_empty() {
+            let ids = relied.iter().map(|one| one.id.to_string());
+            event = event.with("certifications", ids.collect::<Vec<_>>().join(" "));
+        }
         if client.chain.stale {
             tracing::warn!(community = %grant.community, "a token was issued on a stale revocation list");
             event = event.with("revocation_list", "stale");
@@ -336,6 +346,7 @@ impl Issuer {
         };
         let marks = hanging::marks(&client.chain);
         let seq = self.deps.repositories.grants.put_marked(&grant, marks, event).await?;
+        self.rely(relied, grant.expires);
         self.settle(seq).await?;
         let body = json!({
             "access_token": sealed,
@@ -348,6 +359,14 @@ impl Issuer {
 
     fn token_event(&self, action: &'static str, now: Timestamp, exchange: Exchange) -> Event {
         Event::new(EventKind::Token, action, self.tenant.clone(), now, exchange.correlation)
+    }
+}
+
+/// How long a list is good after its end: for treatment alone (PKI-04 as amended).
+fn grace(served: &Served, context: &Result<Context, B2bError>) -> Duration {
+    match context {
+        Ok(context) if context.b2b.purposes == [Purpose::Treatment] => served.revocation_grace,
+        _ => Duration::ZERO,
     }
 }
 

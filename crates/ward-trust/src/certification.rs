@@ -17,7 +17,7 @@ use ward_core::{ClientUri, Limits, Thumbprint, Timestamp, crypto};
 
 use crate::claims::ClaimFault;
 use crate::uri::HttpsUrl;
-use crate::{Certificate, Fault, JoseError, SigningIdentity, Verified};
+use crate::{Certificate, Fault, JoseError, Jws, SigningIdentity, Verified};
 
 pub use matching::{Applicant, keeps_to_keys};
 pub use tefca::TEFCA_BASIC_APP;
@@ -346,6 +346,12 @@ impl Certification {
         }
         read.matches(applicant)?;
         Ok(read)
+    }
+
+    /// One that was validated before and that Ward itself kept: its signature and its client are not looked at anew, its
+    /// dates are.
+    pub fn kept(jws: &Jws, now: Timestamp, limits: &Limits) -> Result<Self, CertificationError> {
+        Self::read(jws.claims(), jws.leaf(), now, limits)
     }
 
     /// What makes a certification sound by itself, whoever reads it.

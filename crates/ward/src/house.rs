@@ -24,6 +24,7 @@ use ward_issuer::{Issuer, IssuerConfig, IssuerDeps, ServedCommunity};
 use ward_net::client::{Egress, HttpClient};
 use ward_net::http::Body;
 use ward_net::lists::RevocationLists;
+use ward_net::status::CertificationStatus;
 use ward_net::server::{Handler, Peer, Running, Server};
 use ward_net::tls::TlsReload;
 use ward_policy::Enforcement;
@@ -382,6 +383,7 @@ impl House {
             IssuerConfig {
                 tenant: config.tenant.clone(),
                 fhir_base: config.fhir_base(),
+        let statuses = CertificationStatus::new(lists.clone(), clock.clone(), limits.clone());
                 oauth_base: config.oauth_base(),
                 scopes_supported: config.scopes.clone(),
                 communities: config.communities.clone(),
@@ -400,6 +402,7 @@ impl House {
             GatewayConfig {
                 tenant: config.tenant.clone(),
                 fhir_base: config.fhir_base(),
+                statuses: Arc::new(statuses),
                 upstream_base: config.upstream.clone(),
                 token_endpoint: Some(issuer.token_endpoint().to_owned()),
                 registration_endpoint: Some(issuer.registration_endpoint().to_owned()),

@@ -1,6 +1,7 @@
 //! The issuer as callers see it, over in-process requests: a real store in a temporary directory, real
 //! certificates and lists, a clock moved by hand, and a sink that drains the outbox.
 
+mod certified;
 mod discovery;
 mod interop;
 mod lifecycle;
@@ -24,12 +25,13 @@ use ward_core::{
     SystemRng, TenantId, Thumbprint,
 };
 use ward_fhir::ScopeSet;
+use ward_net::status::StatusError;
 use ward_policy::{Presented, Principal, Resolve, ResolveError};
 use ward_store::Store;
 use ward_store::vault::{FileVault, Unlock, create_key_file};
 use ward_trust::{Alg, Certificate, Chain, Community, PathError, validate_within};
 
-use crate::config::Paths;
+use crate::config::{Paths, Statuses};
 use crate::{Issuer, IssuerConfig, IssuerDeps, ServedCommunity};
 use pki::{CLIENT_URI, Member, PKI, SERVER_URI, START};
 
@@ -46,6 +48,19 @@ struct TestPaths {
     revoked: Mutex<Vec<u64>>,
     outage: AtomicBool,
     next_update: AtomicU64,
+    /// What certifiers say; `None`: they are out of reach.
+    stood_by: Mutex<Option<bool>>,
+}
+
+impl Statuses for TestPaths {
+    fn is_valid<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<bool, StatusError>> {
+        self.ask(url)
+    }
+
+    fn ask<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool, StatusError>> {
+        let said = *self.stood_by.lock().unwrap();
+        Box::pin(async move { said.ok_or(StatusError::Status(503)) })
+    }
 }
 
 impl Paths for TestPaths {
@@ -167,6 +182,7 @@ fn build(
         sink: sink.clone(),
         vault,
         paths: paths.clone(),
+        statuses: paths.clone(),
         clock: clock.clone(),
         rng,
     };
@@ -210,6 +226,7 @@ impl World {
             revoked: Mutex::default(),
             outage: AtomicBool::new(false),
             next_update: AtomicU64::new(30 * 86_400),
+            stood_by: Mutex::new(Some(true)),
         });
         let limits = Arc::new(limits);
         let (sink, issuer) = build(&dir, &clock, &paths, &limits, scopes);
