@@ -7,8 +7,8 @@
 //! [`MAX_HOPS`] fetches for one leaf, [`MAX_BUSY`] leaves at once and [`MAX_PER_MINUTE`] fetches a minute, all together
 //! within `limits.crl_timeout`. What is fetched is trusted for nothing: a path to an anchor must be built from it.
 //! Places are plain `http`, so anybody on the way may put a namesake there: an issuer is kept for long only if the
-//! certificate that led to it bears its signature, and never pushed out by one that does not. Authorities of paths that were
-//! found before are at hand without a fetch. Where a limit bites, the answer is what it would have been without fetching.
+//! certificate that led to it bears its signature, and never pushed out by one that does not. What stood at a place in a path
+//! that was found before is at hand without a fetch. Where a limit bites, the answer is what it would have been without fetching.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -18,13 +18,14 @@ use tokio::sync::Semaphore;
 use ward_core::{Clock, Limits, Timestamp};
 use ward_trust::{Certificate, Community};
 
+use crate::built::Built;
 use crate::client::HttpClient;
 use crate::kept::lock;
 
 /// Fetches for one leaf.
 const MAX_HOPS: usize = 4;
 /// Places that are tried for one certificate.
-const MAX_PLACES: usize = 2;
+pub(crate) const MAX_PLACES: usize = 2;
 /// Leaves for which issuers are fetched at once.
 const MAX_BUSY: usize = 4;
 /// Fetches a minute for everybody together.
@@ -71,17 +72,17 @@ impl Issuers {
         Self { client, clock, limits, known: Mutex::default(), busy, spent }
     }
 
-    /// Certificates that may complete a path from the leaf, beyond those that were sent: of the `known` authorities, and
-    /// from the places that are named. Empty if there are none.
+    /// Certificates that may complete a path from the leaf, beyond those that were sent: of the paths that were built
+    /// before, and from the places that are named. Empty if there are none.
     pub(crate) async fn missing(
         &self,
         leaf: &Certificate,
         extra: &[Certificate],
-        known: &[Certificate],
         community: &Community,
+        built: &Built,
     ) -> Vec<Certificate> {
         let mut found = Vec::new();
-        let climb = self.climb(leaf, extra, known, community, &mut found);
+        let climb = self.climb(leaf, extra, community, built, &mut found);
         // What was found in time is worth something by itself.
         let _ = tokio::time::timeout(self.limits.crl_timeout, climb).await;
         found
@@ -91,8 +92,8 @@ impl Issuers {
         &self,
         leaf: &Certificate,
         extra: &[Certificate],
-        known: &[Certificate],
         community: &Community,
+        built: &Built,
         found: &mut Vec<Certificate>,
     ) {
         let mut seen = vec![leaf.clone()];
@@ -114,8 +115,7 @@ impl Issuers {
                 Some(next) => next,
                 None if found.len() >= MAX_HOPS => return,
                 None => {
-                    let before = known.iter().find(|one| current.is_issued_by(one)).cloned();
-                    let next = match before {
+                    let next = match built.issuer_of(&current) {
                         Some(next) => next,
                         None => match self.issuer_of(&current).await {
                             Some(next) => next,

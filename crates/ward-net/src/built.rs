@@ -3,8 +3,9 @@
 //! it is out of its dates.
 //!
 //! Revocation is no part of it: lists, and certificates that were seen revoked, are consulted on every request (PKI-17).
-//! Only paths that were found are kept, so that a stranger takes no place. The authorities of such paths are at hand for
-//! whoever comes next and does not send them: no fetch is needed, and no crowd of strangers keeps a member out.
+//! Only paths that were found are kept, so that a stranger takes no place. The issuers in such paths are at hand for whoever
+//! comes next, names the same place of them and does not send them: no fetch is needed, and no crowd of strangers keeps
+//! a member out.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -12,18 +13,20 @@ use std::sync::{Mutex, PoisonError};
 use ward_core::{CommunityUri, Thumbprint, Timestamp};
 use ward_trust::{Certificate, Chain, Community, PathError, candidate_paths};
 
+use crate::aia::MAX_PLACES;
+
 /// Leaves whose paths are remembered, of one request's size at most each.
 const MAX_KNOWN: usize = 128;
 
-/// Authorities between members and anchors that are remembered.
-const MAX_AUTHORITIES: usize = 256;
+/// Issuers that are remembered by the place that was named.
+const MAX_ISSUERS: usize = 256;
 
-/// Paths by what they were built from, and the authorities of all of them; the oldest goes first.
+/// Paths by what they were built from, and the issuers in all of them; the oldest goes first.
 #[derive(Default)]
 pub(crate) struct Built {
     paths: Mutex<VecDeque<Known>>,
-    /// By the community to whose anchor they led. Trusted for nothing: a path is built from them anew.
-    authorities: Mutex<VecDeque<(CommunityUri, Certificate)>>,
+    /// By the place (`caIssuers`) that what they issued names. Trusted for nothing: a path is built from them anew.
+    issuers: Mutex<VecDeque<(String, Certificate)>>,
 }
 
 struct Known {
@@ -111,9 +114,14 @@ impl Built {
         community: &Community,
         chains: &[Chain],
     ) {
-        let between = chains.iter().flat_map(|chain| chain.certificates.iter().skip(1));
-        for authority in between {
-            self.remember(authority, &community.uri);
+        for chain in chains {
+            for (certificate, issuer) in
+                chain.certificates.iter().zip(chain.certificates.iter().skip(1))
+            {
+                for place in certificate.ca_issuer_urls().iter().take(MAX_PLACES) {
+                    self.remember(place, issuer);
+                }
+            }
         }
         let mut all = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|known| !known.is_of(leaf, extra, community));
@@ -128,21 +136,24 @@ impl Built {
         });
     }
 
-    fn remember(&self, authority: &Certificate, community: &CommunityUri) {
-        let mut all = self.authorities.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.iter().any(|(uri, one)| uri == community && one == authority) {
+    fn remember(&self, place: &str, issuer: &Certificate) {
+        let mut all = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.iter().any(|(known, one)| known == place && one == issuer) {
             return;
         }
-        if all.len() >= MAX_AUTHORITIES {
+        if all.len() >= MAX_ISSUERS {
             all.pop_front();
         }
-        all.push_back((community.clone(), authority.clone()));
+        all.push_back((place.to_owned(), issuer.clone()));
     }
 
-    /// The authorities through which members of this community were reached before.
-    pub(crate) fn authorities(&self, community: &CommunityUri) -> Vec<Certificate> {
-        let all = self.authorities.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().filter(|(uri, _)| uri == community).map(|(_, one)| one.clone()).collect()
+    /// The issuer of a certificate, if a path was found before in which it stood at a place that this one names.
+    pub(crate) fn issuer_of(&self, certificate: &Certificate) -> Option<Certificate> {
+        let places = certificate.ca_issuer_urls();
+        let all = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
+        let named =
+            all.iter().filter(|(place, _)| places.iter().take(MAX_PLACES).any(|one| one == place));
+        named.map(|(_, one)| one).find(|one| certificate.is_issued_by(one)).cloned()
     }
 
     #[cfg(test)]

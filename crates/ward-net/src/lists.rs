@@ -169,8 +169,7 @@ impl RevocationLists {
         extra: &[Certificate],
         community: &Community,
     ) -> Result<Vec<Chain>, PathError> {
-        let known = self.built.authorities(&community.uri);
-        let more = self.issuers.missing(leaf, extra, &known, community).await;
+        let more = self.issuers.missing(leaf, extra, community, &self.built).await;
         if more.is_empty() {
             return Err(PathError::Untrusted);
         }

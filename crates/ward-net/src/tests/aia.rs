@@ -41,6 +41,7 @@ impl Remote {
     }
 }
 
+/// PKI-07.
 #[tokio::test]
 async fn issuers_that_nobody_sent_are_fetched_once() {
     let Remote { lab, first, leaf, .. } = Remote::new(PATIENT).await;
