@@ -24,6 +24,7 @@ fn world() -> Vec<serde_json::Value> {
 }
 
 /// A25: fetched and judged alike, and answered alike.
+/// RSV-03.
 #[tokio::test]
 async fn what_may_not_be_seen_looks_like_what_is_not_there() {
     let door = Door::over(world()).await;

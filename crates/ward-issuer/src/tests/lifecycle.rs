@@ -50,6 +50,7 @@ async fn fifty_times_the_same_statement_at_once_makes_one_registration() {
     assert_eq!(registrations(&world).await.len(), 1);
 }
 
+/// REG-27.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn fifty_different_statements_at_once_make_one_registration() {
     let world = World::new();

@@ -269,6 +269,7 @@ async fn envelopes_that_are_not_strict_are_refused() {
     assert_eq!(world.register(&envelope(&good)).await.status, 201);
 }
 
+/// SMT-03.
 #[tokio::test]
 async fn a_registration_is_answered_with_what_was_assigned() {
     let world = World::new();

@@ -286,6 +286,7 @@ async fn assertions_that_are_not_soundly_signed_are_invalid_requests() {
     assert_eq!(world.token(&token_form(&good, SCOPE)).await.status, 200);
 }
 
+/// PKI-17, TOK-08.
 #[tokio::test]
 async fn certificates_are_judged_anew_at_every_request() {
     let world = World::new();
@@ -346,6 +347,7 @@ async fn treatment_goes_on_for_the_grace_of_a_stale_list_and_is_flagged() {
     answer.refuses("X15 after the grace", 503, "temporarily_unavailable");
 }
 
+/// TOK-27.
 #[tokio::test]
 async fn a_token_is_answered_and_opens_to_what_was_asserted() {
     let world = World::new();

@@ -307,6 +307,7 @@ fn rows_m01_to_m19() {
     assert_eq!(validate(b""), Err("DSC-02"));
 }
 
+/// DSC-25.
 #[test]
 fn what_is_odd_but_allowed_is_told() {
     let server = Server::new();

@@ -236,6 +236,7 @@ struct GatewayRow {
     content_type: Option<String>,
 }
 
+/// RSV-08.
 #[tokio::test(flavor = "multi_thread")]
 async fn gateway_table() {
     let (mut world, upstream, roster, strangers) = world(generous()).await;

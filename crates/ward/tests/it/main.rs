@@ -25,6 +25,7 @@ mod command_line;
 mod community;
 mod conformance;
 mod demo_trust;
+mod discovery;
 mod docs;
 mod durability;
 mod fault_table;

@@ -12,7 +12,8 @@ use hyper::body::Incoming;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
     DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RevokedCertParams, SanType, SerialNumber,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RevokedCertParams, SanType,
+    SerialNumber,
 };
 use time::OffsetDateTime;
 use ward_core::{BoxFuture, Clock as _, CommunityUri, Limits, Secret, SystemClock};
@@ -28,12 +29,14 @@ pub const COMMUNITY: &str = "https://community.example/trust";
 pub enum Key {
     Rsa,
     P256,
+    P384,
 }
 
 fn key(kind: Key) -> KeyPair {
     match kind {
         Key::Rsa => KeyPair::generate_for(&PKCS_RSA_SHA256),
         Key::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+        Key::P384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
     }
     .unwrap()
 }

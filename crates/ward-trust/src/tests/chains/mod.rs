@@ -96,6 +96,7 @@ fn table() -> BTreeMap<&'static str, (&'static str, &'static str)> {
     rows
 }
 
+/// PKI-08.
 #[test]
 fn every_chain_gets_the_verdict_of_the_table() {
     let (corpus, table) = (corpus(), table());

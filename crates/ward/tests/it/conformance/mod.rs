@@ -33,8 +33,14 @@ struct Requirement {
 struct Proof {
     page: String,
     id: String,
+    /// A test, and its file.
+    #[serde(default)]
     file: String,
+    #[serde(default)]
     test: String,
+    /// Or other ids of the page, whose own rows and tests are the proof.
+    #[serde(default)]
+    by: Vec<String>,
 }
 
 #[derive(Deserialize, Serialize, Clone)]
@@ -85,6 +91,9 @@ struct Entry {
     /// `file::test`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     tests: BTreeSet<String>,
+    /// Ids whose proofs are this one's.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    by: BTreeSet<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_yet: Vec<NotYet>,
 }
@@ -188,19 +197,35 @@ fn gather() -> (BTreeMap<Key, Entry>, Vec<String>) {
         }
         let place = format!("{file}::{test} ({rows})");
         for (_, row) in lines::<Row>(&rows) {
-            // Rows of other sections are good to have, and not counted here.
-            if let Some(entry) = entries.get_mut(&(page.clone(), row.id)) {
+            // A table may hold rows of the other page too; those of no section that is listed are good to have.
+            let known = [page.as_str(), "udap"].map(|page| (page.to_owned(), row.id.clone()));
+            let key = known.into_iter().find(|key| entries.contains_key(key));
+            if let Some(entry) = key.and_then(|key| entries.get_mut(&key)) {
                 entry.rows.entry(place.clone()).or_default().push(row.what);
             }
         }
     }
     for (line, one) in lines::<Proof>("requirements/proofs.jsonl") {
-        if let Err(why) = stands(&one.file, &one.test, &one.id) {
-            wrong.push(format!("{why}; or remove from {DATA}/proofs.jsonl: {line}"));
+        let Some(entry) = entries.get_mut(&(one.page.clone(), one.id.clone())) else {
+            wrong.push(format!("no such requirement: remove from proofs.jsonl: {line}"));
+            continue;
+        };
+        if one.by.is_empty() {
+            entry.tests.insert(format!("{}::{}", one.file, one.test));
+            if let Err(why) = stands(&one.file, &one.test, &one.id) {
+                wrong.push(format!("{why}; or remove from {DATA}/proofs.jsonl: {line}"));
+            }
+        } else {
+            entry.by.extend(one.by);
         }
-        match entries.get_mut(&(one.page, one.id)) {
-            Some(entry) => drop(entry.tests.insert(format!("{}::{}", one.file, one.test))),
-            None => wrong.push(format!("no such requirement: remove from proofs.jsonl: {line}")),
+    }
+    for ((page, id), entry) in &entries {
+        for other in &entry.by {
+            let proof = entries.get(&(page.clone(), other.clone()));
+            if !proof.is_some_and(|proof| !proof.rows.is_empty() || !proof.tests.is_empty()) {
+                wrong
+                    .push(format!("{page} {id} rests on {other}, which no row and no test proves"));
+            }
         }
     }
     let open = lines::<NotYet>("requirements/not-yet.jsonl");
@@ -211,7 +236,7 @@ fn gather() -> (BTreeMap<Key, Entry>, Vec<String>) {
         }
     }
     for ((page, id), entry) in &entries {
-        let proven = !entry.rows.is_empty() || !entry.tests.is_empty();
+        let proven = !entry.rows.is_empty() || !entry.tests.is_empty() || !entry.by.is_empty();
         let whole = entry.not_yet.iter().any(|one| one.part.is_none());
         let parts = entry.not_yet.iter().any(|one| one.part.is_some());
         let stated = |line: &&(String, NotYet)| line.1.page == *page && line.1.id == *id;

@@ -41,7 +41,9 @@ fn proofs(entry: &Entry) -> String {
         format!("`{test}`: {}", rows.join("; "))
     });
     let tests = entry.tests.iter().map(|test| named(test));
-    rows.chain(tests).collect::<Vec<String>>().join("<br>")
+    let by: Vec<&str> = entry.by.iter().map(String::as_str).collect();
+    let by = (!by.is_empty()).then(|| format!("as {}", by.join(", ")));
+    rows.chain(tests).chain(by).collect::<Vec<String>>().join("<br>")
 }
 
 fn open(entry: &Entry) -> String {

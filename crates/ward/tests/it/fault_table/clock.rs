@@ -11,6 +11,7 @@ use crate::rows::{form, jwt};
 
 const DAY: Duration = Duration::from_hours(24);
 
+/// OPS-01.
 #[tokio::test(flavor = "multi_thread")]
 async fn clock_jumps_of_a_day_make_nothing_valid_twice() {
     let now = system().clock.now().as_seconds();
