@@ -37,6 +37,16 @@ fn cases(elsewhere: &str) -> Vec<(Fault, u16, u16)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_faulty_upstream_is_a_clean_error() {
+    // Only what must time out is given a short time: an honest answer has all it needs on a busy machine.
+    let elsewhere = "http://127.0.0.1:1/fhir";
+    let (silent, others): (Vec<_>, Vec<_>) =
+        cases(elsewhere).into_iter().partition(|(_, read, _)| *read == 504);
+    assert_eq!(silent.len(), 2);
+    through(Duration::from_millis(1500), silent).await;
+    through(Duration::from_mins(2), others).await;
+}
+
+async fn through(upstream_timeout: Duration, cases: Vec<(Fault, u16, u16)>) {
     let sandbox = Sandbox::generate(7, 20);
     let mut ids = sandbox.patient_ids();
     ids.sort();
@@ -46,7 +56,7 @@ async fn a_faulty_upstream_is_a_clean_error() {
     let setup = Setup {
         upstream: upstream.base_url().to_owned(),
         roster: ids.clone(),
-        limits: Limits { upstream_timeout: Duration::from_millis(1500), ..Limits::default() },
+        limits: Limits { upstream_timeout, ..Limits::default() },
         ceiling: 1000,
     };
     let mut world = World::raise(setup).await;
@@ -55,7 +65,7 @@ async fn a_faulty_upstream_is_a_clean_error() {
     let token = world.access_token(&member, &client).await;
     let base = world.path(&world.base);
     let mut wrong = vec![];
-    for (fault, read, search) in cases("http://127.0.0.1:1/fhir") {
+    for (fault, read, search) in cases {
         upstream.set(fault.clone());
         let targets = [
             (format!("{base}/Patient/{}", ids[0]), read),
@@ -81,9 +91,14 @@ async fn a_faulty_upstream_is_a_clean_error() {
             }
         }
     }
-    // The upstream went away altogether, and came back: recovery without a restart.
+    // Honest again: recovery without a restart.
     upstream.set(Fault::Honest);
-    assert_eq!(world.get(&format!("{base}/Patient/{}", ids[0]), &token).await.status, 200);
+    let read = format!("{base}/Patient/{}", ids[0]);
+    let mut turns = 0;
+    while world.get(&read, &token).await.status != 200 {
+        turns += 1;
+        assert!(turns < 40, "no answer from an upstream that is honest again");
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -91,8 +106,8 @@ async fn a_faulty_upstream_is_a_clean_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rude_caller_is_cut_off() {
     let limits = Limits {
-        header_timeout: Duration::from_millis(800),
-        body_timeout: Duration::from_millis(800),
+        header_timeout: Duration::from_secs(3),
+        body_timeout: Duration::from_secs(3),
         ..Limits::default()
     };
     let (mut world, _upstream, ids, _) = world(limits).await;
@@ -107,14 +122,14 @@ async fn a_rude_caller_is_cut_off() {
         let mut tcp = tokio::net::TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
         let _ = tcp.write_all(nonsense).await;
         let mut sink = vec![];
-        let ended = tokio::time::timeout(Duration::from_secs(5), tcp.read_to_end(&mut sink)).await;
+        let ended = tokio::time::timeout(Duration::from_mins(1), tcp.read_to_end(&mut sink)).await;
         assert!(ended.is_ok(), "a half-done handshake ends");
     }
     // Slow headers: cut off.
     let mut slow = world.connect().await;
     slow.write_all(b"GET / HTTP/1.1\r\nhost: loc").await.unwrap();
     let mut received = vec![];
-    let ended = tokio::time::timeout(Duration::from_secs(5), slow.read_to_end(&mut received)).await;
+    let ended = tokio::time::timeout(Duration::from_mins(1), slow.read_to_end(&mut received)).await;
     assert!(ended.is_ok(), "slow headers end");
     // A body that never comes: an answer, not a hang.
     let head = format!(

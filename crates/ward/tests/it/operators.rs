@@ -5,15 +5,19 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use ward_core::{ClientId, ClientUri, CorrelationId, Event, EventKind, Limits};
+use ward_core::{
+    ClientId, ClientUri, Clock as _, CorrelationId, Event, EventKind, Limits, ManualClock,
+    SystemClock,
+};
 use ward_store::repo::Expected;
 
-use crate::bad_input::world;
+use crate::bad_input::{world, world_at};
 use crate::harness::{Answer, ISS, ORGANIZATION, TempDir, World, parse};
 use crate::ops::{admin_listener, ask, limits};
 use crate::pki::{COMMUNITY, Member};
@@ -154,7 +158,9 @@ async fn roles_are_a_table_and_refusals_are_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn guesses_are_slowed_and_lock_out_nobody_else() {
     let limits = Limits { admin_failures_per_minute: 4, ..limits() };
-    let (world, _upstream, ..) = world(limits).await;
+    // One minute is one minute, however long the machine takes.
+    let clock = Arc::new(ManualClock::at_unix_seconds(SystemClock.now().as_seconds()));
+    let (world, _upstream, ..) = world_at(limits, clock.clone()).await;
     let admin = admin_listener(&world).await;
     let to = admin.local_addr();
     let alice = bootstrap(&world, to, "alice").await;
@@ -171,6 +177,8 @@ async fn guesses_are_slowed_and_lock_out_nobody_else() {
     }
     assert_eq!(command(to, &bob, "whoami", json!({})).await.status, 200);
     assert_eq!(refusals(&world, "ADMIN-KEY"), 8, "one entry a failure, up to the bound");
+    clock.advance(Duration::from_mins(1));
+    assert_eq!(command(to, &near, "whoami", json!({})).await.status, 401, "a minute later");
 }
 
 /// A registered client with a live token.

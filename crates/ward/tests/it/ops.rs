@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,9 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use ward::ops::{self, CATALOGUE, Kind, Running};
 use ward_admin::{Command, Operator, Role};
-use ward_core::Limits;
+use ward_core::{Clock as _, Limits, ManualClock, SystemClock};
 
-use crate::bad_input::world;
+use crate::bad_input::{world, world_at};
 use crate::harness::{Answer, ISS, World, parse};
 
 /// The admin listener of a World.
@@ -67,18 +68,19 @@ fn parts(names: &[&str]) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_is_truthful_part_by_part() {
-    let (mut world, upstream, ..) = world(limits()).await;
+    let clock = Arc::new(ManualClock::at_unix_seconds(SystemClock.now().as_seconds()));
+    let (mut world, upstream, ..) = world_at(limits(), clock.clone()).await;
     let admin = admin_listener(&world).await;
     let to = admin.local_addr();
     assert_eq!(ask(to, "GET", "/healthz", "", "").await.status, 200);
     assert_eq!(ready(to).await, (200, parts(&[])));
 
     // Lists that go stale, and come back when somebody looks.
-    world.pki.publish_for(Duration::from_secs(8));
+    world.pki.publish_for(Duration::from_mins(20));
     let member = world.pki.client(ISS);
     world.register_client(&member, ISS).await;
     assert_eq!(ready(to).await, (200, parts(&[])));
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    clock.advance(Duration::from_mins(21));
     assert_eq!(ready(to).await, (503, parts(&["lists"])));
     world.pki.publish();
     world.house.ops.lists.refresh().await;
@@ -89,7 +91,14 @@ async fn readiness_is_truthful_part_by_part() {
     upstream.stop();
     assert_eq!(ready(to).await, (503, parts(&["upstream"])));
     let port = address.split(':').nth(2).unwrap().split('/').next().unwrap();
-    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await.unwrap();
+    let place = format!("127.0.0.1:{port}");
+    // The port of a listener that was stopped can be taken for a moment.
+    let mut listener = TcpListener::bind(&place).await;
+    while listener.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        listener = TcpListener::bind(&place).await;
+    }
+    let listener = listener.unwrap();
     let again = ward_sandbox::Sandbox::generate(7, 20).start(listener).unwrap();
     assert_eq!(ready(to).await, (200, parts(&[])));
 
@@ -142,7 +151,7 @@ async fn metrics_are_those_of_the_catalogue_and_hold_nobody() {
     let officer = Operator { name: "test-officer".into(), role: Role::SecurityOfficer };
     world.house.admin.execute(&officer, Command::RefreshLists).await.unwrap();
     let mut shown = String::new();
-    for _ in 0..50 {
+    for _ in 0..3000 {
         let answer = ask(admin.local_addr(), "GET", "/metrics", "", "").await;
         assert_eq!(answer.status, 200);
         assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -32,9 +33,17 @@ pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// A port that was free a moment ago.
+/// A port that nobody listens on, and that the system gives to nobody by itself: who is named it binds it later, and the
+/// servers and calls of other tests take theirs from the system's own range meanwhile.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 1000).unwrap() * 10;
+    loop {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::SeqCst)) % 12_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub fn pem(ders: &[Vec<u8>]) -> String {
@@ -102,6 +111,12 @@ impl Place {
 
     pub fn config(&self) -> String {
         self.toml().to_str().unwrap().to_owned()
+    }
+
+    /// Lets connections idle for a minute, where a test keeps them over commands that take their time on a busy machine.
+    pub fn patient(&self) {
+        let minute = "header_timeout = \"1m\"";
+        self.edit(|text| replaced(&text, "#header_timeout = \"10s\"", minute));
     }
 
     pub fn edit(&self, change: impl FnOnce(String) -> String) {
@@ -260,13 +275,13 @@ impl Serving {
         serving
     }
 
-    /// Waits until it has said this.
+    /// Waits until it has said this, for two minutes on a busy machine.
     pub async fn until(&mut self, word: &str) {
         let mut turns = 0;
         while !self.said().contains(word) {
             turns += 1;
             let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none() && turns < 1500, "no {word:?} ({ended:?}): {}", self.said());
+            assert!(ended.is_none() && turns < 6000, "no {word:?} ({ended:?}): {}", self.said());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

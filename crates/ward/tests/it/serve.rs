@@ -124,6 +124,7 @@ async fn a_reload_takes_all_or_nothing_and_drops_no_connection() {
     let mut pki = Pki::start().await;
     let place = Place::init(&upstream.base_url);
     place.join(&mut pki);
+    place.patient();
     let mut serving = Serving::start(&place).await;
     let (first, mut kept) = place.connect().await;
     assert_eq!(ask(&mut kept, "/default/fhir/metadata").await, 200);
@@ -169,7 +170,9 @@ async fn a_reload_takes_all_or_nothing_and_drops_no_connection() {
         204
     );
     fs::write(place.toml(), &good).unwrap();
+    serving.hush();
     serving.signal("-HUP");
+    serving.until("is in force").await;
 
     // A renewed certificate is taken up without a signal; the old connection goes on.
     let other = Place::init(&upstream.base_url);

@@ -6,17 +6,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use super::page::{How, Step, parse};
 use super::root;
 use crate::harness::TempDir;
+use crate::place::free_port;
 
 /// How often something is looked at, and how many times on a busy machine: three minutes in all.
 const TURN: Duration = Duration::from_millis(20);
@@ -41,15 +40,11 @@ pub struct Ran {
     pub skipped: Vec<String>,
 }
 
-/// A port that nobody listens on, and that the system gives to nobody by itself: a page binds it minutes later.
+/// A free port whose digits hold none of those that are exchanged: it would be exchanged again.
 fn quiet_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 1000).unwrap() * 10;
     loop {
-        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::SeqCst)) % 12_000;
-        // One that holds another's digits would be exchanged again.
-        let clear = PORTS.iter().all(|named| !port.to_string().contains(named));
-        if clear && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let port = free_port();
+        if PORTS.iter().all(|named| !port.to_string().contains(named)) {
             return port;
         }
     }

@@ -8,8 +8,8 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_callers_are_cut_and_keep_nobody_out() {
     let limits = Limits {
-        header_timeout: Duration::from_secs(1),
-        body_timeout: Duration::from_secs(1),
+        header_timeout: Duration::from_secs(5),
+        body_timeout: Duration::from_secs(5),
         ..Limits::default()
     };
     let stage = Stage::set(limits).await;
