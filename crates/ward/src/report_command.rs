@@ -19,6 +19,7 @@ use ward_core::KeyVault;
 use crate::cli_report::{Report, WouldRefuse};
 use crate::config::{Config, Mode};
 use crate::paths::Paths;
+use crate::serve::named::of_clients;
 use crate::serve::{open_vault, system_of};
 use crate::ui::{Ui, counted};
 use tally::{ClientTally, Tally, Who};
@@ -61,10 +62,18 @@ async fn would_refuse(options: &WouldRefuse) -> Result<ExitCode, Box<dyn std::er
     let reader = Reader::open_dir(&paths.log(), Some(vault)).map_err(log)?;
     let since = system.clock.now().minus(options.since);
     let mut tally = Tally::read(&reader, since).await.map_err(log)?;
+    let unseen = unseen(&config, &tally);
     if let Some(client) = &options.client {
         tally.keep(client);
     }
-    let advice = advice(&config, &tally);
+    let mut advice = advice(&config, &tally);
+    if !unseen.is_empty() {
+        advice.text.push(format!(
+            "Named in [observe.clients], and not seen in this time: {}. See that each is the URI or the id that `ward admin \
+             clients list` shows; a misspelt name changes nothing for anybody.",
+            unseen.join(", ")
+        ));
+    }
     if options.json {
         let report = json!({
             "mode": config.mode.word(),
@@ -72,6 +81,7 @@ async fn would_refuse(options: &WouldRefuse) -> Result<ExitCode, Box<dyn std::er
             "requests": tally.requests(),
             "would_refuse": tally.would_refuse(),
             "incomplete": tally.incomplete,
+            "named_but_not_seen": unseen,
             "clients": tally.clients.iter().map(|(who, one)| shown(who, one)).collect::<Vec<_>>(),
             "next": { "text": advice.text, "toml": advice.toml },
         });
@@ -108,6 +118,17 @@ fn shown(who: &Who, one: &ClientTally) -> Value {
         "would_refuse": one.would_refuse,
         "rules": rules,
     })
+}
+
+/// Names under `[observe.clients]` by which nobody asked for anything.
+fn unseen(config: &Config, tally: &Tally) -> Vec<String> {
+    if config.mode == Mode::Enforce || tally.incomplete {
+        return Vec::new();
+    }
+    let is = |name: &str| {
+        tally.clients.iter().any(|(who, one)| who.id() == name || one.uri.as_deref() == Some(name))
+    };
+    of_clients(&config.observe.clients).filter(|name| !is(name)).map(ToOwned::to_owned).collect()
 }
 
 /// What to do next.

@@ -5,6 +5,7 @@
 //! restart, is named, and everything stays as it was. Renewed files of certificates and credentials are
 //! taken up by themselves. Running connections go on in every case.
 
+pub(crate) mod named;
 mod reload;
 
 use std::collections::BTreeMap;
@@ -174,10 +175,13 @@ pub(crate) async fn run(options: &Serve) -> Result<ExitCode, Box<dyn std::error:
     );
 
     warn_of_mode(&config);
+    let registrations = house.repositories.registrations.clone();
+    named::warn_of_nobody(&config, &*registrations).await;
     let desk = open_desk(&config, &house, options.recover_operators).await?;
     let drain = config.limits.upstream_timeout + Duration::from_secs(5);
     let reloader =
-        Arc::new(Reloader::new(&options.config, config, house.knobs.clone(), system.clone()));
+        Reloader::new(&options.config, config, house.knobs.clone(), system.clone(), registrations);
+    let reloader = Arc::new(reloader);
     house.machine.reload_with(reloader.clone());
     let pulling = tokio::spawn(Puller::new(reloader.clone(), &house, bundles, system).run());
     let mut look = tokio::time::interval(LOOK);

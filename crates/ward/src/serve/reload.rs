@@ -5,13 +5,16 @@ mod bundle;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::sync::Mutex;
+use ward_store::repo::Registrations;
 
 use crate::config::Config;
 use crate::config::material::{Material, authorization, gather};
 use crate::house::{Knobs, System, Turned};
 
+use super::named::warn_of_nobody;
 use super::{ServeError, warn_of_dates, warn_of_mode};
 
 /// Changes a running Ward to what its files say now.
@@ -19,6 +22,7 @@ pub struct Reloader {
     path: PathBuf,
     knobs: Knobs,
     system: System,
+    registrations: Arc<dyn Registrations>,
     state: Mutex<State>,
 }
 
@@ -114,9 +118,15 @@ fn credential_files(config: &Config) -> Files {
 
 impl Reloader {
     /// For a house that was opened from this configuration.
-    pub fn new(path: &Path, config: Config, knobs: Knobs, system: System) -> Self {
+    pub fn new(
+        path: &Path,
+        config: Config,
+        knobs: Knobs,
+        system: System,
+        registrations: Arc<dyn Registrations>,
+    ) -> Self {
         let state = Mutex::new(State::of(config));
-        Self { path: path.to_path_buf(), knobs, system, state }
+        Self { path: path.to_path_buf(), knobs, system, registrations, state }
     }
 
     /// Reads the configuration again and takes all of it, or nothing; names what changed: keys, and files
@@ -140,6 +150,7 @@ impl Reloader {
         // Recorded with the rest.
         self.knobs.credentials.turn(authorization);
         warn_of_mode(config);
+        warn_of_nobody(config, &*self.registrations).await;
         *state = new;
         drop(state);
         let what = if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") };
