@@ -23,6 +23,7 @@ mod resolve;
 mod revocation;
 mod scopes;
 pub mod sealed;
+mod signals;
 mod token;
 mod trust;
 mod wire;
@@ -32,6 +33,7 @@ pub use config::{IssuerConfig, IssuerDeps, Paths, ServedCommunity, Statuses};
 pub use errors::{Answer, IssuerError, Refusal};
 pub use issuer::Issuer;
 pub use revocation::Act;
+pub use signals::{Heard, SignalDesk};
 
 #[cfg(test)]
 mod tests;

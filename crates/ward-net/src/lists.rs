@@ -205,6 +205,12 @@ impl RevocationLists {
         self.status()
     }
 
+    /// What is known of certificates by these issuers is fetched anew: they were heard to have said something.
+    pub async fn refresh_where(self: &Arc<Self>, of: impl Fn(&Certificate) -> bool) {
+        let of = |entry: &Arc<Entry>| of(&entry.issuer);
+        self.renew(self.all().into_iter().filter(of).collect()).await;
+    }
+
     /// Renews what is due, used or not, and gives up what nobody asks for any more: so that a server of lists that is down is
     /// noticed before anybody needs it, and a revocation is learnt without a request.
     pub async fn tend(self: &Arc<Self>) {

@@ -18,7 +18,7 @@ use ward_core::{Limits, Thumbprint, Timestamp, crypto};
 
 use crate::claims::{date, names_audience};
 use crate::uri::{is_absolute_uri, is_plain_text};
-use crate::{Alg, Certificate, JoseError, Jws, SigningIdentity, Verified};
+use crate::{Alg, Certificate, Community, JoseError, Jws, SigningIdentity, Verified};
 
 /// `typ` of its header (RFC 8417 §2.3).
 pub const TYPE: &str = "secevent+jwt";
@@ -242,6 +242,17 @@ impl SignedSignal {
     /// SHA-256 of the whole document.
     pub const fn digest(&self) -> [u8; 32] {
         self.digest
+    }
+}
+
+/// A community as far as it decides who may speak in its name: its anchors and the authorities that issue for it, without what it
+/// asks of members alone, for it is no member of itself. That its trust bundle has ended does not keep trust from ending.
+pub fn speakers(community: &Community) -> Community {
+    Community {
+        policies: Vec::new(),
+        uri_prefixes: Vec::new(),
+        trusted_until: None,
+        ..community.clone()
     }
 }
 

@@ -22,6 +22,7 @@ use ward_trust::{BundleError, Community, PathError, SignedBundle};
 
 use crate::house::{Knobs, System};
 use crate::serve::{Reloader, ServeError};
+use crate::signals::Ear;
 pub use kept::{Kept, KeptError};
 
 /// How one community's bundle stands.
@@ -140,6 +141,7 @@ pub struct Puller {
     client: HttpClient,
     system: System,
     bundles: Arc<Bundles>,
+    ear: tokio::sync::Mutex<Ear>,
     /// What was said last of each community, so that the same is not recorded every quarter of an hour.
     told: Mutex<BTreeMap<CommunityUri, String>>,
 }
@@ -157,6 +159,7 @@ impl Puller {
             knobs: house.knobs.clone(),
             lists: house.ops.lists.clone(),
             bundles: house.ops.bundles.clone(),
+            ear: tokio::sync::Mutex::new(Ear::new(house.ops.signals.news())),
             client,
             system,
             told: Mutex::default(),
@@ -165,19 +168,32 @@ impl Puller {
 
     /// Pulls now, and again every `limits.bundle_interval`.
     pub async fn run(self) {
-        let interval = self.system.limits.bundle_interval.max(Duration::from_millis(100));
+        let least = Duration::from_millis(100);
+        let interval = self.system.limits.bundle_interval.max(least);
+        let mut ear = self.ear.lock().await;
         loop {
             self.pull().await;
-            tokio::time::sleep(interval).await;
+            let mut round = std::pin::pin!(tokio::time::sleep(interval));
+            loop {
+                tokio::select! {
+                    () = &mut round => break,
+                    said = ear.heard() => self.pull_of(|uri| said.contains(uri)).await,
+                }
+                tokio::time::sleep(least).await;
+            }
         }
     }
 
     /// Asks every community once.
     pub async fn pull(&self) {
+        self.pull_of(|_| true).await;
+    }
+
+    async fn pull_of(&self, of: impl Fn(&CommunityUri) -> bool) {
         let followed = self.followed().await;
         let uris: Vec<_> = followed.iter().map(|one| one.community.uri.clone()).collect();
         self.bundles.keep(&uris);
-        for one in followed {
+        for one in followed.into_iter().filter(|one| of(&one.community.uri)) {
             let uri = one.community.uri.clone();
             let pulled = self.pull_one(one).await;
             let now = self.system.clock.now();

@@ -20,7 +20,7 @@ use ward_core::{
 };
 use ward_fhir::ScopeSet;
 use ward_gateway::{CredentialDial, EnforcementDial, Gateway, GatewayConfig, GatewayDeps};
-use ward_issuer::{Issuer, IssuerConfig, IssuerDeps, ServedCommunity};
+use ward_issuer::{Issuer, IssuerConfig, IssuerDeps, ServedCommunity, SignalDesk};
 use ward_net::client::{Egress, HttpClient};
 use ward_net::http::Body;
 use ward_net::lists::RevocationLists;
@@ -37,6 +37,7 @@ use ward_watch::{CeilingDial, Ceilings, Detector, Watch};
 use crate::backup;
 use crate::ops::{Machine, OpsDeps};
 use crate::paths::Paths;
+use crate::signals::{Ear, fetch_lists};
 
 /// Time, randomness and bounds, made once.
 #[derive(Clone)]
@@ -261,6 +262,13 @@ impl HouseConfig {
         format!("{}/{}/fhir", self.origin, self.tenant)
     }
 
+    /// Path of the endpoint for signals of communities, beside the FHIR base.
+    fn signals_path(&self) -> String {
+        let rest = self.origin.split_once("://").map_or("", |(_, rest)| rest);
+        let below = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default();
+        format!("{}/{}/signals", below.trim_end_matches('/'), self.tenant)
+    }
+
     /// Public base of the token and registration endpoints.
     pub fn oauth_base(&self) -> String {
         format!("{}/{}/oauth", self.origin, self.tenant)
@@ -372,7 +380,7 @@ impl House {
             let tls = ward_net::tls::client_config(roots.iter().map(Vec::as_slice))?;
             Ok::<_, HouseError>(HttpClient::new(egress, tls, limits.clone()))
         };
-        let outward = config.outward.clone();
+        let (outward, signals_path) = (config.outward.clone(), config.signals_path());
         let http = client(outward.upstream, &outward.upstream_roots)?;
         let lists = client(outward.lists, &outward.list_roots)?;
         let lists = RevocationLists::new(lists, clock.clone(), limits.clone());
@@ -496,7 +504,10 @@ impl House {
         // What a list revokes has no grant from then on.
         tasks.push(tokio::spawn(admin.clone().follow_lists()));
 
-        let front = Arc::new(Front { issuer, gateway });
+        let signals = Arc::new(SignalDesk::new(issuer.clone(), signals_path));
+        let ear = Ear::new(signals.news());
+        tasks.push(tokio::spawn(fetch_lists(ear, listed.clone(), issuer.clone())));
+        let front = Arc::new(Front { issuer, gateway, signals: signals.clone() });
         let tls = config.tls;
         let server = Server::start(listener, Some(tls.clone()), front, limits)
             .map_err(|source| HouseError::File { path: "listener".to_owned(), source })?;
@@ -506,6 +517,7 @@ impl House {
             probe: repositories.probe.clone(),
             lists: listed,
             bundles: Arc::default(),
+            signals,
             http: probes,
             upstream: config.upstream,
             enforcement,
@@ -563,10 +575,11 @@ impl House {
     }
 }
 
-/// One listener, two rooms: what the issuer owns by path is its, the rest is the gateway's.
+/// One listener, two rooms: what the issuer owns by path is its (signals of communities too), the rest is the gateway's.
 struct Front {
     issuer: Arc<Issuer>,
     gateway: Arc<Gateway>,
+    signals: Arc<SignalDesk>,
 }
 
 impl Handler for Front {
@@ -574,6 +587,8 @@ impl Handler for Front {
         Box::pin(async move {
             if self.issuer.owns(request.uri().path()) {
                 self.issuer.handle(request, peer).await
+            } else if self.signals.owns(request.uri().path()) {
+                self.signals.handle(request, peer).await
             } else {
                 self.gateway.handle(request, peer).await
             }

@@ -27,6 +27,7 @@ mod private;
 mod report_command;
 mod sandbox_command;
 pub mod serve;
+mod signals;
 mod ui;
 mod vault_command;
 

@@ -258,6 +258,15 @@ fn communities(config: &Config, found: &mut Vec<Problem>) {
             ));
         }
         super::context::problems(config, at, one, found);
+        if let Some(from) = &one.signals_from
+            && CommunityUri::parse(from).is_err()
+        {
+            found.push(config.problem(
+                &key("signals_from"),
+                "is no absolute URI",
+                "leave it out, or write the operator's URI as its certificate has it",
+            ));
+        }
         for target in &one.allow_private {
             if !is_host_and_port(target) {
                 found.push(config.problem(

@@ -232,6 +232,7 @@ pub struct Community {
     pub bundle: Option<String>,
 }
 
+    pub signals_from: Option<String>,
 /// `[[community.identity_provider]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

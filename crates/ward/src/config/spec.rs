@@ -318,6 +318,12 @@ static COMMUNITY: Section = Section {
             Optional,
             "Where its operator publishes the signed trust bundle, as \"https://community.example/bundle.jwt\", or a file. Ward follows it: its anchors take the place of `anchors`, which only says whom to believe at first, and what it narrows is narrowed.",
         ),
+        field(
+            "signals_from",
+            Kind::Text,
+            Optional,
+            "The URI in whose name its operator sends signals, if that is not the community's own: the only SAN URI of the certificate that signs them. Signals come to <origin>/default/signals; give the operator that address.",
+        ),
     ],
 };
 static IDENTITY_PROVIDER: Section = Section {

@@ -51,6 +51,8 @@ pub struct OpsDeps {
     pub lists: Arc<RevocationLists>,
     /// Trust bundles of communities.
     pub bundles: Arc<Bundles>,
+    /// Signals of communities.
+    pub signals: Arc<ward_issuer::SignalDesk>,
     /// The client that may call the upstream.
     pub http: HttpClient,
     /// FHIR base of the upstream.

@@ -43,3 +43,4 @@ mod place;
 mod rows;
 mod serve;
 mod stranger;
+mod signals;
