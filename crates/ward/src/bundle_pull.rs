@@ -166,7 +166,7 @@ impl Puller {
         }
     }
 
-    /// Pulls now, and again every `limits.bundle_interval`.
+    /// Pulls now, and again every `limits.bundle_interval`; that of a community that says something at once, but for a little pause.
     pub async fn run(self) {
         let least = Duration::from_millis(100);
         let interval = self.system.limits.bundle_interval.max(least);

@@ -383,6 +383,7 @@ impl House {
         let (outward, signals_path) = (config.outward.clone(), config.signals_path());
         let http = client(outward.upstream, &outward.upstream_roots)?;
         let lists = client(outward.lists, &outward.list_roots)?;
+        let statuses = CertificationStatus::new(lists.clone(), clock.clone(), limits.clone());
         let lists = RevocationLists::new(lists, clock.clone(), limits.clone());
         // Lists and OCSP answers are renewed before anybody waits for them.
         lists.keep_tended();
@@ -391,7 +392,6 @@ impl House {
             IssuerConfig {
                 tenant: config.tenant.clone(),
                 fhir_base: config.fhir_base(),
-        let statuses = CertificationStatus::new(lists.clone(), clock.clone(), limits.clone());
                 oauth_base: config.oauth_base(),
                 scopes_supported: config.scopes.clone(),
                 communities: config.communities.clone(),
@@ -402,6 +402,7 @@ impl House {
                 sink: sink.clone(),
                 vault: keys.clone(),
                 paths: Arc::new(lists.clone()),
+                statuses: Arc::new(statuses),
                 clock: clock.clone(),
                 rng: rng.clone(),
             },
@@ -410,7 +411,6 @@ impl House {
             GatewayConfig {
                 tenant: config.tenant.clone(),
                 fhir_base: config.fhir_base(),
-                statuses: Arc::new(statuses),
                 upstream_base: config.upstream.clone(),
                 token_endpoint: Some(issuer.token_endpoint().to_owned()),
                 registration_endpoint: Some(issuer.registration_endpoint().to_owned()),
