@@ -404,8 +404,8 @@ fn community(
     }
     let mut served = ServedCommunity::new(community, Arc::new(identity));
     served.revocation_grace = one.revocation_grace.0;
-    Ok(Some(served))
     served.signals_from.clone_from(&one.signals_from);
+    Ok(Some(served))
 }
 
 /// The community under this bundle if it is its own, else under the one that was taken last, if there is one.

@@ -230,9 +230,9 @@ pub struct Community {
     #[serde(default)]
     pub allow_private: Vec<String>,
     pub bundle: Option<String>,
+    pub signals_from: Option<String>,
 }
 
-    pub signals_from: Option<String>,
 /// `[[community.identity_provider]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
