@@ -18,6 +18,7 @@ mod form;
 mod hanging;
 mod issuer;
 mod limiter;
+mod profile;
 mod register;
 mod resolve;
 mod revocation;

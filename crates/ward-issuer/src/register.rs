@@ -24,6 +24,7 @@ use crate::errors::{Answer, Refusal};
 use crate::hanging;
 use crate::issuer::{Exchange, Issuer};
 use crate::limiter::Reserved;
+use crate::profile;
 use crate::scopes::{self, ScopeError};
 use crate::trust::{self, TrustError};
 use crate::wire;
@@ -140,7 +141,11 @@ impl Issuer {
             Vec::new()
         } else {
             let signed = (jws, vouched.compact.as_str());
-            self.certify(served, &statement, signed, &vouched.certifications, now).await?
+            let accepted =
+                self.certify(served, &statement, signed, &vouched.certifications, now).await?;
+            let certified = accepted.iter().filter_map(|one| one.certification.tefca.as_ref());
+            profile::admit(served.community.profile, &statement, certified)?;
+            accepted
         };
         self.claim(served, statement.iss.as_str(), &statement.jti, statement.exp)
             .await?

@@ -285,7 +285,7 @@ async fn send_assertion(world: &World, assertion: &str) -> Answer {
 }
 
 /// Serves these communities from now on, as a reload does.
-async fn serve(world: &World, edit: impl FnOnce(&mut Vec<ServedCommunity>)) {
+pub async fn serve(world: &World, edit: impl FnOnce(&mut Vec<ServedCommunity>)) {
     let config = world.config();
     let mut communities = config.communities;
     edit(&mut communities);

@@ -14,6 +14,7 @@ use ward_sandbox::Sandbox;
 
 use crate::harness::{Answer, ISS, SCOPE, Setup, World};
 use crate::pki::{COMMUNITY, Key, Leaf, Member};
+use crate::profiles;
 use crate::rows::{Row, form, jwt, table};
 
 /// A Ward before a small generated hospital; the first patients are in the roster.
@@ -165,8 +166,12 @@ async fn registration_table() {
 #[tokio::test(flavor = "multi_thread")]
 async fn token_table() {
     let (mut world, _upstream, ..) = world(generous()).await;
-    let members = members(&mut world);
+    let mut members = members(&mut world);
+    members.extend(profiles::members(&mut world.pki));
     let client = world.register_client(&members["good"], ISS).await;
+    let certified = profiles::register(&world, &members).await;
+    let vouching = profiles::Vouching::new(&world);
+    let mut under = None;
     // Somebody else speaks for this organisation (B09).
     let officer = Operator { name: "test-officer".into(), role: Role::SecurityOfficer };
     let import = Command::ImportRoster {
@@ -179,11 +184,17 @@ async fn token_table() {
     };
     world.house.admin.execute(&officer, import).await.unwrap();
     let mut verdict = Verdict::default();
-    for row in table(include_str!("../data/token.jsonl")) {
-        let member = &members[row.member.as_deref().unwrap_or("good")];
+    for row in table(&vouching.fill(include_str!("../data/token.jsonl"))) {
+        if row.rules != under {
+            profiles::follow(&world, row.rules.as_deref(), &vouching).await;
+            under.clone_from(&row.rules);
+        }
+        let named = row.member.as_deref().unwrap_or("good");
+        let member = &members[named];
         let signer = row.signer.as_deref().map_or(member, |name| &members[name]);
-        let words = world.words(ISS, &client);
-        let assertion = jwt(&row, &words, world.assertion_claims(&client), member, signer);
+        let client = certified.get(named).unwrap_or(&client);
+        let words = world.words(ISS, client);
+        let assertion = jwt(&row, &words, world.assertion_claims(client), member, signer);
         let mut fields = World::token_form(&assertion);
         let mut patch = json!({});
         words.merge(&mut patch, &row.form);

@@ -40,6 +40,7 @@ mod ops;
 mod passport;
 mod pki;
 mod place;
+mod profiles;
 mod rows;
 mod serve;
 mod stranger;

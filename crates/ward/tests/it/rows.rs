@@ -55,6 +55,9 @@ pub struct Row {
     pub twist: Option<String>,
     #[serde(default)]
     pub again: bool,
+    /// The rules of the community while the row is asked, by their name in `profiles.rs`; absent: the usual ones.
+    #[serde(default)]
+    pub rules: Option<String>,
 }
 
 /// Reads a table; every line is a row.
