@@ -8,6 +8,7 @@
 //! A number is written down before anything is signed under it, so that no two bundles have the same. What is published is what a
 //! member would take: it is checked as one would. Refused: a bundle that members refuse.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use ward_trust::{Bundle, BundleError, Certificate, Community, SignedBundle, Sign
 use crate::authority::{leaf_params, set_issuer_urls, set_life, set_uris};
 use crate::operator::BACKDATE;
 use crate::publish::{Shown, authority_key, event};
+use crate::register::Register;
 use crate::{Authority, CommunityError, KeySpec, Operator, files};
 
 /// Version of the file of numbers.
@@ -41,6 +43,8 @@ pub struct BundleTerms {
     pub organization_schemes: Vec<String>,
     /// Certifications without which nobody may register.
     pub certifications: Vec<String>,
+    /// Who certifies beside those under whose URIs the community has certified already.
+    pub certifiers: Vec<String>,
     /// Further anchors: the next root while both are live.
     pub anchors: Vec<Certificate>,
     /// Further intermediates: `NewWithOld`, and authorities below the next root.
@@ -55,6 +59,7 @@ impl Default for BundleTerms {
             purposes: vec!["TREAT".to_owned()],
             organization_schemes: vec!["urn:oid:".to_owned(), "https:".to_owned()],
             certifications: Vec::new(),
+            certifiers: Vec::new(),
             anchors: Vec::new(),
             intermediates: Vec::new(),
             days: 14,
@@ -74,6 +79,13 @@ struct State {
 pub(crate) fn is_reserved(community: &CommunityUri, uri: &str) -> bool {
     let plain = |text: &str| text.trim_end_matches('/').to_ascii_lowercase();
     plain(community.as_str()) == plain(uri)
+}
+
+/// Who certifies: those of the terms, and all who did.
+fn certifiers(register: &Register, terms: &BundleTerms) -> Vec<String> {
+    let did = register.certifications.iter().map(|one| &one.certifier);
+    let all: BTreeSet<&String> = terms.certifiers.iter().chain(did).collect();
+    all.into_iter().cloned().collect()
 }
 
 impl Operator {
@@ -156,6 +168,7 @@ impl Operator {
             purposes: terms.purposes.clone(),
             organization_schemes: terms.organization_schemes.clone(),
             certifications: terms.certifications.clone(),
+            certifiers: certifiers(&register, terms),
         };
         let document =
             bundle.sign(&identity).map_err(|error| CommunityError::Bundle(error.into()))?;
@@ -211,6 +224,7 @@ impl Operator {
             purposes: bundle.purposes.clone(),
             organization_schemes: bundle.organization_schemes.clone(),
             certifications: bundle.certifications.clone(),
+            certifiers: bundle.certifiers.clone(),
             anchors: brought(&bundle.anchors),
             intermediates: brought(&bundle.intermediates),
             days: bundle

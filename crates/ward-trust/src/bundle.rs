@@ -80,8 +80,11 @@ pub struct Bundle {
     pub purposes: Vec<String>,
     /// Prefixes that an `organization_id` must have one of (B2B-08).
     pub organization_schemes: Vec<String>,
-    /// URIs of certifications without which nobody may register (CRT-03).
+    /// URIs of certifications without which nobody may register (CRT-02).
     pub certifications: Vec<String>,
+    /// `certifiers`: URIs of those who certify under the community's own anchors, and are no members (CRT-07). May be left
+    /// out.
+    pub certifiers: Vec<String>,
 }
 
 /// Why a bundle is not taken. Each says the way out to the member's operator.
@@ -274,6 +277,7 @@ impl Bundle {
             "purposes": self.purposes,
             "organization_schemes": self.organization_schemes,
             "certifications_required": self.certifications,
+            "certifiers": self.certifiers,
         })
     }
 

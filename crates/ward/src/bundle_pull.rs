@@ -95,11 +95,6 @@ pub enum PullError {
     /// Whether its signer is revoked is not known now.
     #[error("whether the bundle's signer is revoked cannot be known now ({0}); it is tried again")]
     Unknown(PathError),
-    /// It demands certifications.
-    #[error(
-        "the bundle demands certifications of clients, which this Ward cannot check; update Ward"
-    )]
-    Certifications,
     /// What is kept on disk cannot be read or written.
     #[error(transparent)]
     Kept(#[from] KeptError),
@@ -115,7 +110,6 @@ impl PullError {
             Self::File(_) => "file",
             Self::Refused(error) => error.word(),
             Self::Unknown(_) => "revocation-unknown",
-            Self::Certifications => "certifications",
             Self::Kept(_) => "disk",
             Self::Reload(_) => "reload",
         }
@@ -123,7 +117,7 @@ impl PullError {
 
     /// Whether the community, or who speaks for it, was refused: an event, not only a failure.
     const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Certifications | Self::Reload(_))
+        matches!(self, Self::Refused(_) | Self::Reload(_))
     }
 }
 
@@ -255,9 +249,6 @@ impl Puller {
             Ok(_) => {}
             Err(error) if error.is_unavailable() => return Err(PullError::Unknown(error)),
             Err(error) => return Err(BundleError::Path(error).into()),
-        }
-        if !signed.bundle().certifications.is_empty() {
-            return Err(PullError::Certifications);
         }
         self.reloader.take_bundle(&signed, &document).await?;
         let bundle = signed.bundle();

@@ -204,6 +204,7 @@ async fn a_bundle_is_renewed_before_half_of_its_life_is_over_with_what_it_said()
         purposes: vec!["TREAT".into(), "HPAYMT".into()],
         organization_schemes: vec!["urn:oid:".into()],
         certifications: vec!["https://community.example/certified".into()],
+        certifiers: vec!["https://community.example/certifier".into()],
         days: 10,
         ..BundleTerms::default()
     };

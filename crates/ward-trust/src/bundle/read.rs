@@ -14,7 +14,7 @@ use crate::uri::{is_absolute_uri, is_plain_text};
 use crate::{Alg, Certificate, Jws};
 
 /// Members that this version knows.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "version",
     "iss",
     "sequence",
@@ -27,6 +27,7 @@ const KNOWN: [&str; 13] = [
     "purposes",
     "organization_schemes",
     "certifications_required",
+    "certifiers",
     "crit",
 ];
 /// Numbers that every JSON parser reads alike (RFC 7493 §2.2).
@@ -100,6 +101,10 @@ fn bundle(claims: &Map<String, Value>, limits: &Limits) -> Result<Bundle, Bundle
         purposes: words("purposes")?,
         organization_schemes: words("organization_schemes")?,
         certifications: uris("certifications_required")?,
+        certifiers: match claims.get("certifiers") {
+            None => Vec::new(),
+            Some(_) => uris("certifiers")?,
+        },
     })
 }
 

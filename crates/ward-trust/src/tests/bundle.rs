@@ -44,6 +44,7 @@ fn plain(world: &World) -> Bundle {
         purposes: vec!["TREAT".to_owned(), "HRESCH".to_owned(), "X-UNHEARD-OF".to_owned()],
         organization_schemes: vec!["urn:oid:2.16.".to_owned(), "https:".to_owned()],
         certifications: Vec::new(),
+        certifiers: vec!["https://community.example/certifier".to_owned()],
     }
 }
 

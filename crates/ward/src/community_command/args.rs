@@ -332,6 +332,10 @@ pub(crate) struct BundlePublish {
     /// PEM of further authorities: the certificate by which this root vouches for the next, and what is below that.
     #[arg(long, value_name = "FILE")]
     pub(crate) add_intermediates: Option<PathBuf>,
+    /// The URI of somebody who certifies under this community's root, beside those under whose URIs it certified
+    /// already. Can be repeated.
+    #[arg(long = "certifier", value_name = "URI")]
+    pub(crate) certifiers: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

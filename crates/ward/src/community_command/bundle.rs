@@ -22,6 +22,7 @@ pub(crate) async fn publish(ui: Ui, options: &BundlePublish, system: &System) ->
         purposes: options.purposes.clone(),
         organization_schemes: options.organization_schemes.clone(),
         certifications: options.certifications.clone(),
+        certifiers: options.certifiers.clone(),
         anchors: certificates(&options.add_anchors)?,
         intermediates: certificates(&options.add_intermediates)?,
         days: options.days,

@@ -20,7 +20,9 @@ use ward_issuer::ServedCommunity;
 use ward_net::client::Egress;
 use ward_net::tls::{TlsVersions, server_config};
 use ward_store::vault::Unlock;
-use ward_trust::{Certificate, Community, CommunityFault, KeyKind, SignedBundle, SigningIdentity};
+use ward_trust::{
+    Bundle, Certificate, Community, CommunityFault, KeyKind, SignedBundle, SigningIdentity,
+};
 use ward_watch::{Ceiling, Ceilings};
 
 use super::meaning::{authority, is_open_to_all};
@@ -236,7 +238,11 @@ fn private(config: &Config, key: &str, path: &Path) -> Result<Vec<u8>, Problem> 
 }
 
 /// The certificates in a PEM file, DER.
-fn certificates(config: &Config, key: &str, path: &Path) -> Result<Vec<Certificate>, Problem> {
+pub(super) fn certificates(
+    config: &Config,
+    key: &str,
+    path: &Path,
+) -> Result<Vec<Certificate>, Problem> {
     let bytes = bytes(config, key, path)?;
     let shown = path.display();
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
@@ -392,8 +398,9 @@ fn community(
     community.policies.clone_from(&one.policies);
     community.uri_prefixes.clone_from(&one.uri_prefixes);
     community.require_revocation = one.require_revocation;
+    let mut published = None;
     if one.bundle.is_some() {
-        community = followed(config, &key("bundle"), community, bundle)?;
+        (community, published) = followed(config, &key("bundle"), community, bundle)?;
     }
     if let Err(fault) = community.check() {
         let (name, way) = match &fault {
@@ -404,6 +411,8 @@ fn community(
     }
     let mut served = ServedCommunity::new(community, Arc::new(identity));
     served.revocation_grace = one.revocation_grace.0;
+    served.certifications =
+        super::certification::rules(config, at, &served.community, published.as_ref())?;
     served.signals_from.clone_from(&one.signals_from);
     Ok(Some(served))
 }
@@ -416,11 +425,11 @@ fn followed(
     bundle: Option<&SignedBundle>,
 ) -> Result<Community, Vec<Problem>> {
     if let Some(bundle) = bundle.filter(|one| one.bundle().community == community.uri) {
-        return Ok(bundle.apply(&community));
+        return Ok((bundle.apply(&community), Some(bundle.bundle().clone())));
     }
     match Kept::read(&config.data, &community.uri, &config.limits) {
-        Ok(Some(kept)) => Ok(kept.apply(&community)),
-        Ok(None) => Ok(community),
+        Ok(Some(kept)) => Ok((kept.apply(&community), Some(kept.current().bundle().clone()))),
+        Ok(None) => Ok((community, None)),
         Err(error) => Err(vec![config.problem(
             key,
             format!("is followed, but what was taken last cannot be read: {error}"),

@@ -267,6 +267,7 @@ fn communities(config: &Config, found: &mut Vec<Problem>) {
                 "leave it out, or write the operator's URI as its certificate has it",
             ));
         }
+        super::certification::problems(config, at, &one.certification, found);
         for target in &one.allow_private {
             if !is_host_and_port(target) {
                 found.push(config.problem(

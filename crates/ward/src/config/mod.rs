@@ -5,6 +5,7 @@
 //! scopes and combinations, without opening another file. The *material* ([`material`]): certificates,
 //! keys and secrets that it names. Nothing is guessed: what is not understood is refused.
 
+mod certification;
 mod changed;
 mod context;
 mod limits;
@@ -28,6 +29,7 @@ use ward_policy::{Enforcement, Stance};
 use ward_trust::Profile;
 use ward_trust::context::UserObject;
 
+pub use certification::Certification;
 pub use schema::schema_text;
 pub use values::{Span, show_span};
 
@@ -230,6 +232,8 @@ pub struct Community {
     #[serde(default)]
     pub allow_private: Vec<String>,
     pub bundle: Option<String>,
+    #[serde(default)]
+    pub certification: Vec<Certification>,
     pub signals_from: Option<String>,
 }
 
@@ -547,6 +551,11 @@ impl Config {
                 .flatten()
                 .for_each(anchor);
             community.identity_provider.iter_mut().map(|one| &mut one.jwks).for_each(anchor);
+            community
+                .certification
+                .iter_mut()
+                .filter_map(|one| one.anchors.as_mut())
+                .for_each(anchor);
             if let Some(crate::bundle_pull::Source::File(path)) = community.bundle_source() {
                 community.bundle = Some(dir.join(path).to_string_lossy().into_owned());
             }

@@ -324,6 +324,7 @@ static COMMUNITY: Section = Section {
             Optional,
             "The URI in whose name its operator sends signals, if that is not the community's own: the only SAN URI of the certificate that signs them. Signals come to <origin>/default/signals; give the operator that address.",
         ),
+        field("certification", Kind::Tables(&CERTIFICATION), Optional, CERTIFICATION.doc),
     ],
 };
 static IDENTITY_PROVIDER: Section = Section {
@@ -347,6 +348,42 @@ static IDENTITY_PROVIDER: Section = Section {
             Kind::Span { min: 60_000, max: DAY },
             Default("\"1h\""),
             "How long after its making a token is good at most.",
+        ),
+    ],
+};
+static CERTIFICATION: Section = Section {
+    doc: "A certification that the community's clients may show when they register, or must. Repeat the table for each.",
+    fields: &[
+        field("uri", Kind::Text, Required, "Its URI, exactly as it stands in certification_uris."),
+        field(
+            "required",
+            Kind::Flag,
+            Default("false"),
+            "Nobody registers or gets a token without it.",
+        ),
+        field(
+            "anchors",
+            Kind::Path,
+            Optional,
+            "PEM of the root certificates of those who certify. Without it certifiers are believed under the community's own roots, but only those that `certifiers` or the trust bundle names, and the community itself by its own URI.",
+        ),
+        field(
+            "certifiers",
+            Kind::List(&Kind::Text),
+            Default("[]"),
+            "URIs of those who may certify, as in `iss` and in their certificates. Empty, with `anchors`: all under these.",
+        ),
+        field(
+            "declared",
+            Kind::Flag,
+            Default("false"),
+            "The client signs it itself: a declaration, no third party's word.",
+        ),
+        field(
+            "unlocks",
+            Kind::List(&Kind::Text),
+            Default("[]"),
+            "Scopes beyond scopes.supported that clients which show it can be granted, as \"system/*.rs\".",
         ),
     ],
 };

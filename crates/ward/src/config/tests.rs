@@ -435,3 +435,53 @@ fn only_the_word_observe_observes() {
     assert_eq!(read("mode = \"observe\"\n", rules), (true, false, true));
     assert_eq!(read("mode = \"observe\"\n", clients), (true, false, false));
 }
+
+#[test]
+fn faults_of_certifications_name_the_way_out() {
+    let with = |tables: &str| {
+        let text = GOOD.replace("[scopes]", &format!("{tables}\n[scopes]"));
+        faults(&text).into_iter().map(|one| one.to_string()).collect::<Vec<_>>()
+    };
+    let table = |lines: &str| format!("[[community.certification]]\n{lines}\n");
+    let gold = "uri = \"https://certifier.example/gold\"";
+    assert_eq!(
+        with(&table(&format!(
+            "{gold}\nrequired = true\nanchors = \"certifiers.pem\"\ncertifiers = [\"https://certifier.example/\"]\nunlocks = [\"system/*.rs\"]"
+        ))),
+        Vec::<String>::new()
+    );
+    for (tables, key, way) in [
+        (table("uri = \"gold\""), "certification[0].uri", "exactly as the programme does"),
+        (table("required = true"), "certification[0].uri", "is missing"),
+        (format!("{0}{0}", table(gold)), "certification[1].uri", "stands twice"),
+        (
+            table(&format!("{gold}\nunlock = []")),
+            "certification[0].unlock",
+            "did you mean `unlocks`?",
+        ),
+        (
+            table(&format!("{gold}\nunlocks = [\"patient/*.rs\"]")),
+            "certification[0].unlocks",
+            "which is no system scope",
+        ),
+        (
+            table(&format!("{gold}\nunlocks = [\"system/Patient.r\"]")),
+            "certification[0].unlocks",
+            "take these scopes out of scopes.supported",
+        ),
+        (
+            table(&format!("{gold}\ndeclared = true\nanchors = \"x.pem\"")),
+            "certification[0].declared",
+            "a client's own word, or a third party's",
+        ),
+        (
+            table(&format!("{gold}\ncertifiers = [\"someone\"]")),
+            "certification[0].certifiers",
+            "as it stands in its certificate",
+        ),
+    ] {
+        let found = with(&tables);
+        let fits = |one: &String| one.contains(key) && one.contains(way);
+        assert!(found.iter().any(fits), "{key}: {found:?}");
+    }
+}

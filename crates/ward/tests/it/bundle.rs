@@ -39,6 +39,7 @@ fn bundle(sequence: u64, anchors: &[&[u8]], intermediates: &[&[u8]]) -> Bundle {
         purposes: vec!["TREAT".to_owned()],
         organization_schemes: vec!["https:".to_owned()],
         certifications: vec![],
+        certifiers: vec![],
     }
 }
 
@@ -280,7 +281,7 @@ async fn refused_bundles_change_nothing_and_an_ended_one_closes_the_door() {
         ("same number", signed(&|one| one.sequence = 5, &speaker)),
         ("no anchors", signed(&|one| one.anchors.clear(), &speaker)),
         (
-            "demands certifications",
+            "demands the certification",
             signed(
                 &|one| one.certifications.push("https://cert.example/gold".to_owned()),
                 &speaker,
