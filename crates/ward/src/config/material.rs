@@ -417,13 +417,13 @@ fn community(
     Ok(Some(served))
 }
 
-/// The community under this bundle if it is its own, else under the one that was taken last, if there is one.
+/// The community under this bundle if it is its own, else under the one that was taken last, if there is one; and that one.
 fn followed(
     config: &Config,
     key: &str,
     community: Community,
     bundle: Option<&SignedBundle>,
-) -> Result<Community, Vec<Problem>> {
+) -> Result<(Community, Option<Bundle>), Vec<Problem>> {
     if let Some(bundle) = bundle.filter(|one| one.bundle().community == community.uri) {
         return Ok((bundle.apply(&community), Some(bundle.bundle().clone())));
     }
