@@ -92,6 +92,15 @@ pub enum CommunityError {
     /// The certifier's key and certificate do not sign.
     #[error("not certified: {0}")]
     Signer(#[source] ward_trust::JoseError),
+    /// No member has this base.
+    #[error("no member has a good server certificate for {0}; issue one first, and name its SAN URI")]
+    NoMember(String),
+    /// It is not known where the member takes signals, or not over TLS.
+    #[error("where signals for {0} go is not known; name the https URL that its operator gave you with --endpoint")]
+    NoEndpoint(String),
+    /// Nobody is told under this base.
+    #[error("{0} is not told by signals; `ward community signals list` shows who is")]
+    NoSubscriber(String),
     /// An OCSP answer could not be made.
     #[error("no OCSP answer: {0}")]
     Ocsp(#[from] ward_trust::OcspError),

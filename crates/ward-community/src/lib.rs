@@ -28,6 +28,7 @@ mod responder;
 mod revocation;
 mod rollover;
 mod serve;
+mod signals;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -44,5 +45,6 @@ pub use public::PublicServer;
 pub use publish::ListInfo;
 pub use register::{Member, Reason, Revocation, members_of};
 pub use serve::ListServer;
+pub use signals::{Backlog, Delivery, SignalPusher, Subscriber, backlog_of};
 pub use status::{STATUS_PATH, StatusServer};
 pub use tls::{TlsIdentity, pem, tls_identity};

@@ -5,6 +5,7 @@ mod bundle;
 mod certification;
 mod public;
 mod rollover;
+mod signals;
 mod wire;
 
 use std::path::{Path, PathBuf};
