@@ -2,10 +2,15 @@
 //! to see why a server was believed, or which check ended the exchange. It repeats in words what the steps do;
 //! a test walks servers with one fault each through both.
 
-use crate::error::ClientError;
+use crate::error::{ClientError, Origin};
 
 /// Stands for the exchange itself where an error has no rule of its own: no answer, or a refusal.
 pub const EXCHANGE: &str = "exchange";
+
+/// Stands for the rules of udap.md §7.1 and §7.2, which a server applies to a software statement.
+pub const STATEMENT: &str = "CLI-11";
+/// Stands for the rules of udap.md §7.7, which a server applies to `hl7-b2b`.
+pub const CONTEXT: &str = "CLI-22";
 
 /// One check, or a few that are made together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,14 +69,16 @@ pub const DISCOVERY: &[Check] = &[
 
 /// Of [`crate::PartnerClient::register`].
 pub const REGISTRATION: &[Check] = &[
-    check(&["SMD-05"], "the server's signed metadata are in force"),
     check(&["REG-06"], "the client URI is a SAN URI of the own certificate"),
     check(&["REG-11"], "client_name is a short text"),
     check(&["REG-15"], "contacts have a mailto: URI"),
     check(&["REG-16"], "logo_uri is an https URL, if there is one"),
-    check(&["CRT-02"], "the server demands no certification"),
     check(&["REG-19"], "at least one scope is asked for"),
-    check(&["CLI-04"], "the server supports client_credentials and signatures of this kind of key"),
+    check(&["REG-13"], "redirect_uris are https URLs, for the authorization code"),
+    check(&[STATEMENT], "a server of ours would take the software statement"),
+    check(&["SMD-05"], "the server's signed metadata are in force"),
+    check(&["CRT-02"], "the server demands no certification, or one is shown"),
+    check(&["CLI-04"], "the server supports the grant and signatures of this kind of key"),
     check(&["CLI-13"], "a wildcard scope is asked for only if the server lists it"),
     check(&["CLI-18"], "the server has not refused this certificate before"),
     check(&["DSC-20"], "the registration endpoint is a URL"),
@@ -85,10 +92,18 @@ pub const REGISTRATION: &[Check] = &[
 /// Of [`crate::PartnerClient::token`].
 pub const TOKEN: &[Check] = &[
     check(&["CLI-17"], "the registration has not been cancelled"),
-    check(&["CLI-04"], "the server supports hl7-b2b and signatures of this kind of key"),
+    check(
+        &["CLI-04"],
+        "the server supports client_credentials, hl7-b2b and signatures of this kind of key",
+    ),
     check(&["B2B-09"], "the purpose of use is one that is known"),
     check(&["B2B-08"], "the organisation is named by a URI"),
+    check(
+        &[CONTEXT],
+        "hl7-b2b has all that the community asks of it, and the server requires no other extension",
+    ),
     check(&["SMD-05"], "the server's signed metadata are in force"),
+    check(&["CLI-21"], "at least one scope is asked for"),
     check(&["DSC-17"], "the token endpoint is a URL"),
     check(&[EXCHANGE], "the server accepted the signed authentication token"),
     check(&["M14"], "it did not redirect"),
@@ -102,19 +117,24 @@ pub const CALL: &[Check] = &[
     check(&[EXCHANGE], "the server answered"),
 ];
 
+/// The check that stands for an error. A rule of a server that was applied beforehand is one of several.
+fn place(step: &[Check], error: &ClientError) -> Option<usize> {
+    let at = |rule| step.iter().position(|check| check.rules.contains(&rule));
+    let beforehand = || {
+        let local = error.origin() == Origin::Us;
+        local.then(|| at(STATEMENT).or_else(|| at(CONTEXT))).flatten()
+    };
+    at(error.rule().unwrap_or(EXCHANGE)).or_else(beforehand)
+}
+
 /// How each check of a step ended. An error that no check of the step stands for leaves all unreached.
 pub fn verdicts(
     step: &'static [Check],
     error: Option<&ClientError>,
 ) -> Vec<(&'static Check, Verdict)> {
-    let failed = error.map(|error| {
-        let rule = error.rule().unwrap_or(EXCHANGE);
-        step.iter().position(|check| check.rules.contains(&rule)).unwrap_or(0)
-    });
-    let known = error.is_none_or(|error| {
-        let rule = error.rule().unwrap_or(EXCHANGE);
-        step.iter().any(|check| check.rules.contains(&rule))
-    });
+    let failed = error.map(|error| place(step, error));
+    let known = failed.is_none_or(|place| place.is_some());
+    let failed = failed.flatten();
     step.iter()
         .enumerate()
         .map(|(at, check)| {

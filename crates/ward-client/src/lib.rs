@@ -9,6 +9,7 @@ mod call;
 pub mod checks;
 mod discovery;
 mod error;
+mod membership;
 mod registration;
 mod token;
 mod transport;
@@ -19,9 +20,12 @@ use std::sync::{Arc, Mutex};
 use ward_core::{Clock, Limits, Rng, Thumbprint, crypto};
 use ward_trust::{Community, SigningIdentity};
 
-pub use discovery::Discovery;
+pub use discovery::{Discovery, Document};
 pub use error::{ClientError, Origin};
-pub use registration::{Registered, RegistrationGrant, RegistrationRequest, Standing};
+pub use membership::{Joined, Membership, Memberships, PassedOver, Step, Stopped};
+pub use registration::{
+    Registered, RegistrationGrant, RegistrationRequest, ScopeDifference, Standing,
+};
 pub use token::Token;
 pub use transport::{Lists, Transport};
 pub use ward_trust::{Discovered, Hl7B2b};
@@ -57,6 +61,16 @@ impl PartnerClient {
     /// A client that has not talked to anyone yet.
     pub fn new(config: Config) -> Self {
         Self { config, tokens: token::Cache::default(), unapproved: Mutex::default() }
+    }
+
+    /// The community through which it registers.
+    pub fn community(&self) -> &Community {
+        &self.config.community
+    }
+
+    /// Its certificate and key.
+    pub fn identity(&self) -> &SigningIdentity {
+        &self.config.identity
     }
 
     /// A fresh `jti` (CLI-10, CLI-19).

@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
-use ward_core::ClientUri;
-use ward_trust::{Alg, Discovered};
+use ward_core::{ClientUri, Thumbprint};
+use ward_trust::statement::GrantTypes;
+use ward_trust::{Alg, Discovered, Jws, SoftwareStatement, StatementError};
 
 use crate::PartnerClient;
 use crate::discovery::MAX_DOCUMENT;
@@ -23,10 +24,17 @@ pub(crate) const MAX_LIFE: Duration = Duration::from_mins(5);
 const MAX_UNAPPROVED: usize = 1000;
 
 /// What to register for; one grant for one client URI (CLI-11).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RegistrationGrant {
     /// `client_credentials`.
     ClientCredentials,
+    /// `authorization_code`, for applications that people sign in to. Needs a `logo_uri`.
+    AuthorizationCode {
+        /// Where browsers come back to: absolute https URLs without fragment, at least one.
+        redirect_uris: Vec<String>,
+        /// Whether to ask for `refresh_token` too.
+        refresh: bool,
+    },
     /// The empty array: cancel.
     Cancel,
 }
@@ -40,12 +48,34 @@ pub struct RegistrationRequest {
     pub client_name: String,
     /// `contacts`; at least one `mailto:`.
     pub contacts: Vec<String>,
-    /// `logo_uri`, optional for this grant.
+    /// `logo_uri`, an https URL; optional but for the authorization code.
     pub logo_uri: Option<String>,
     /// Scopes to ask for, space-separated. A cancelling statement carries them too (IG §3.1).
     pub scope: String,
     /// What for.
     pub grant: RegistrationGrant,
+    /// Certifications and endorsements to show, compact JWSs as their issuers gave them (IG §3.3).
+    pub certifications: Vec<String>,
+}
+
+/// How the granted scopes differ from those that were asked for (CLI-16).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScopeDifference {
+    /// Asked for and not granted.
+    pub withheld: Vec<String>,
+    /// Granted and not asked for in these words (M22).
+    pub added: Vec<String>,
+}
+
+impl ScopeDifference {
+    /// Between two lists of scopes, separated by spaces; order does not matter.
+    pub fn between(asked: &str, granted: &str) -> Self {
+        let apart = |one: &str, two: &str| {
+            let without = |token: &&str| !token.is_empty() && !two.split(' ').any(|t| t == *token);
+            one.split(' ').filter(without).map(ToOwned::to_owned).collect()
+        };
+        Self { withheld: apart(asked, granted), added: apart(granted, asked) }
+    }
 }
 
 /// How the server took it.
@@ -87,8 +117,9 @@ impl PartnerClient {
         server: &Discovered,
         request: &RegistrationRequest,
     ) -> Result<Registered, ClientError> {
+        self.check(request)?;
         self.current(server)?;
-        self.check(server, request)?;
+        Self::check_with(server, request)?;
         let tried =
             (server.registration_endpoint.clone(), self.config.identity.leaf().thumbprint());
         if self.unapproved.lock().unwrap_or_else(PoisonError::into_inner).contains(&tried) {
@@ -97,7 +128,7 @@ impl PartnerClient {
         let statement = self.software_statement(server, request)?;
         let body = json!({
             "software_statement": statement,
-            "certifications": [],
+            "certifications": request.certifications,
             "udap": "1",
         });
         let http = Request::post(&server.registration_endpoint)
@@ -115,15 +146,31 @@ impl PartnerClient {
             status if status.is_redirection() => Err(ClientError::Redirected),
             _ => {
                 let error = refused(&response);
-                if matches!(&error, ClientError::Refused { code, .. } if code == "unapproved_software_statement")
-                {
-                    let mut known = self.unapproved.lock().unwrap_or_else(PoisonError::into_inner);
-                    if known.len() < MAX_UNAPPROVED {
-                        known.insert(tried);
-                    }
+                if is_unapproved(&error) {
+                    self.refused_by(tried);
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Registration endpoints that have said that they do not trust the certificate (CLI-18).
+    pub fn unapproved_at(&self) -> Vec<String> {
+        let known = self.unapproved.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|(endpoint, _)| endpoint.clone()).collect()
+    }
+
+    /// The server with this registration endpoint has refused the certificate in an earlier run: it is not
+    /// shown again (CLI-18).
+    pub fn mark_unapproved(&self, registration_endpoint: &str) {
+        let known = (registration_endpoint.to_owned(), self.config.identity.leaf().thumbprint());
+        self.refused_by(known);
+    }
+
+    fn refused_by(&self, known: (String, Thumbprint)) {
+        let mut all = self.unapproved.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < MAX_UNAPPROVED {
+            all.insert(known);
         }
     }
 
@@ -136,8 +183,11 @@ impl PartnerClient {
         }
     }
 
-    /// CLI-04, CLI-11, CLI-13: what the server cannot accept is not sent.
-    fn check(&self, server: &Discovered, request: &RegistrationRequest) -> Result<(), ClientError> {
+    /// CLI-11: what every server must refuse, found out without asking one. [`Self::register`] does this first.
+    ///
+    /// # Errors
+    /// [`ClientError::Local`] with the rule that the server would have to apply.
+    pub fn check(&self, request: &RegistrationRequest) -> Result<(), ClientError> {
         if !self.config.identity.san_uris().iter().any(|uri| uri == request.uri.as_str()) {
             return local("the client URI must be a SAN URI of the own certificate", "REG-06");
         }
@@ -156,25 +206,53 @@ impl PartnerClient {
         if request.logo_uri.as_ref().is_some_and(|uri| !uri.starts_with("https://")) {
             return local("logo_uri must be an https URL", "REG-16");
         }
-        if !server.certifications_required.is_empty() {
+        if request.scope.trim().is_empty() {
+            return local("scope must name at least one scope", "REG-19");
+        }
+        if let RegistrationGrant::AuthorizationCode { redirect_uris, .. } = &request.grant {
+            if redirect_uris.is_empty()
+                || redirect_uris.iter().any(|uri| !uri.starts_with("https://"))
+            {
+                return local("redirect_uris must be https URLs, at least one", "REG-13");
+            }
+            if request.logo_uri.is_none() {
+                return local("the authorization code needs a logo_uri", "REG-16");
+            }
+        }
+        // Then the rules of a server of ours, applied to the very statement.
+        let claims = self.statement_claims("https://server.invalid/register", request);
+        let statement = self.sign(&Alg::ALL, claims)?;
+        let limits = &self.config.limits;
+        let read = Jws::parse(&statement, limits).and_then(|jws| jws.verify(&Alg::ALL));
+        let read = read.map_err(StatementError::from).and_then(|jws| {
+            let now = self.config.clock.now();
+            SoftwareStatement::validate(&jws, "https://server.invalid/register", now, limits)
+        });
+        match read {
+            Ok(_) => Ok(()),
+            Err(error) => local(error.fault().text, error.fault().rule),
+        }
+    }
+
+    /// CLI-04, CLI-13: what this server cannot accept is not sent.
+    fn check_with(server: &Discovered, request: &RegistrationRequest) -> Result<(), ClientError> {
+        if !server.certifications_required.is_empty() && request.certifications.is_empty() {
             return Err(ClientError::NotSupported {
                 what: "registration without a certification",
                 rule: "CRT-02",
             });
         }
-        let scope = &request.scope;
-        if scope.trim().is_empty() {
-            return local("scope must name at least one scope", "REG-19");
-        }
-        if request.grant == RegistrationGrant::Cancel {
-            return Ok(());
-        }
-        if !server.grant_types.iter().any(|grant| grant == "client_credentials") {
-            return Err(ClientError::NotSupported { what: "client_credentials", rule: "CLI-04" });
+        let grant = match request.grant {
+            RegistrationGrant::Cancel => return Ok(()),
+            RegistrationGrant::ClientCredentials => "client_credentials",
+            RegistrationGrant::AuthorizationCode { .. } => "authorization_code",
+        };
+        if !server.grant_types.iter().any(|one| one == grant) {
+            return Err(ClientError::NotSupported { what: grant, rule: "CLI-04" });
         }
         let unlisted =
             |token: &str| token.contains('*') && !server.scopes.iter().any(|s| s == token);
-        if scope.split(' ').any(unlisted) {
+        if request.scope.split(' ').any(unlisted) {
             return Err(ClientError::NotSupported { what: "that wildcard scope", rule: "CLI-13" });
         }
         Ok(())
@@ -186,20 +264,34 @@ impl PartnerClient {
         server: &Discovered,
         request: &RegistrationRequest,
     ) -> Result<String, ClientError> {
-        let mut claims = self.claims(request.uri.as_str(), &server.registration_endpoint);
+        let claims = self.statement_claims(&server.registration_endpoint, request);
+        self.sign(&server.registration_algs, claims)
+    }
+
+    fn statement_claims(
+        &self,
+        audience: &str,
+        request: &RegistrationRequest,
+    ) -> Map<String, Value> {
+        let mut claims = self.claims(request.uri.as_str(), audience);
         claims.insert("client_name".into(), json!(request.client_name));
         claims.insert("contacts".into(), json!(request.contacts));
         claims.insert("token_endpoint_auth_method".into(), json!("private_key_jwt"));
         if let Some(logo) = &request.logo_uri {
             claims.insert("logo_uri".into(), json!(logo));
         }
-        let grants = match request.grant {
+        let grants = match &request.grant {
             RegistrationGrant::ClientCredentials => json!(["client_credentials"]),
+            RegistrationGrant::AuthorizationCode { redirect_uris, refresh } => {
+                claims.insert("redirect_uris".into(), json!(redirect_uris));
+                claims.insert("response_types".into(), json!(["code"]));
+                json!(GrantTypes::AuthorizationCode { refresh: *refresh }.values())
+            }
             RegistrationGrant::Cancel => json!([]),
         };
         claims.insert("grant_types".into(), grants);
         claims.insert("scope".into(), json!(request.scope));
-        self.sign(&server.registration_algs, claims)
+        claims
     }
 
     /// `iss`, `sub`, `aud` exactly as the server wrote it, `iat`, `exp`, `jti`.
@@ -247,16 +339,16 @@ impl PartnerClient {
             members.get("grant_types").and_then(Value::as_array).is_some_and(Vec::is_empty);
         let scope = members.get("scope").and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut warnings = Vec::new();
-        let standing = match (request.grant, cancelled) {
+        let standing = match (&request.grant, cancelled) {
             (_, true) => Standing::Cancelled,
             (RegistrationGrant::Cancel, false) => {
                 return Err(answer("the registration was not cancelled", "CLI-17"));
             }
-            (RegistrationGrant::ClientCredentials, false) => {
-                let wider = |token: &str| !request.scope.split(' ').any(|one| one == token);
-                if scope.split(' ').filter(|token| !token.is_empty()).any(wider) {
-                    warnings
-                        .push("the server granted scopes that were not asked for in these words");
+            (_, false) => {
+                if !ScopeDifference::between(&request.scope, &scope).added.is_empty() {
+                    warnings.push(
+                        "M22: the server granted scopes that were not asked for in these words",
+                    );
                 }
                 if response.status() == StatusCode::CREATED {
                     Standing::New
@@ -285,6 +377,15 @@ impl PartnerClient {
             Ok(Value::Object(members)) => Ok(members),
             _ => Err(ClientError::Answer { what: "it is not one JSON object", rule }),
         }
+    }
+}
+
+/// Whether the server does not trust the certificate that it was shown (DCR §5.2; CLI-18).
+pub(crate) fn is_unapproved(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unapproved => true,
+        ClientError::Refused { code, .. } => code == "unapproved_software_statement",
+        _ => false,
     }
 }
 

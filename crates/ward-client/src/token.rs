@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use serde_json::Value;
-use ward_core::{Secret, Timestamp};
+use serde_json::{Value, json};
+use ward_core::{Secret, Timestamp, crypto};
 use ward_trust::{Discovered, Hl7B2b};
 
 use crate::discovery::{MAX_DOCUMENT, percent_encode};
@@ -69,9 +69,11 @@ impl Token {
     }
 }
 
-/// What a token was issued for.
+/// What a token was issued for: all of it must be the same for a token to be used again (CLI-24).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Context {
+    community: String,
+    uri: String,
     base: String,
     endpoint: String,
     client_id: String,
@@ -114,13 +116,7 @@ impl PartnerClient {
         scope: &str,
         b2b: &Hl7B2b,
     ) -> Result<Arc<Token>, ClientError> {
-        let context = Context {
-            base: server.base_url.clone(),
-            endpoint: server.token_endpoint.clone(),
-            client_id: registered.client_id.clone(),
-            scope: scope.to_owned(),
-            extensions: b2b.to_extensions().to_string(),
-        };
+        let context = self.context(server, registered, scope, b2b);
         if let Some(token) = self.tokens.get(&context, self.config.clock.now()) {
             return Ok(token);
         }
@@ -128,6 +124,58 @@ impl PartnerClient {
         let token = Arc::new(self.token_with(server, scope, &assertion).await?);
         self.tokens.put(context, token.clone(), self.config.clock.now());
         Ok(token)
+    }
+
+    fn context(
+        &self,
+        server: &Discovered,
+        registered: &Registered,
+        scope: &str,
+        b2b: &Hl7B2b,
+    ) -> Context {
+        Context {
+            community: self.config.community.uri.as_str().to_owned(),
+            uri: registered.uri.as_str().to_owned(),
+            base: server.base_url.clone(),
+            endpoint: server.token_endpoint.clone(),
+            client_id: registered.client_id.clone(),
+            scope: scope.to_owned(),
+            extensions: b2b.to_extensions().to_string(),
+        }
+    }
+
+    /// Names the whole context of a token without telling it: SHA-256 in hexadecimal. For whoever keeps tokens
+    /// between runs; tokens with equal names are for the same community, URI, base, token endpoint, client id,
+    /// scopes and extension object (CLI-24).
+    pub fn context_name(
+        &self,
+        server: &Discovered,
+        registered: &Registered,
+        scope: &str,
+        b2b: &Hl7B2b,
+    ) -> String {
+        let Context { community, uri, base, endpoint, client_id, scope, extensions } =
+            self.context(server, registered, scope, b2b);
+        let all = json!([community, uri, base, endpoint, client_id, scope, extensions]);
+        crypto::hex(&crypto::sha256(&[all.to_string().as_bytes()]))
+    }
+
+    /// A token that was kept from an earlier run for exactly this context: [`Self::token`] hands it out until it
+    /// ends. One for another base is refused (CLI-24).
+    pub fn keep(
+        &self,
+        server: &Discovered,
+        registered: &Registered,
+        scope: &str,
+        b2b: &Hl7B2b,
+        token: Token,
+    ) -> Result<(), ClientError> {
+        if token.base != server.base_url {
+            return Err(ClientError::OtherBase);
+        }
+        let context = self.context(server, registered, scope, b2b);
+        self.tokens.put(context, Arc::new(token), self.config.clock.now());
+        Ok(())
     }
 
     /// The token was refused: it is not handed out again.
@@ -148,6 +196,9 @@ impl PartnerClient {
                 rule: "CLI-17",
             });
         }
+        if !server.grant_types.iter().any(|grant| grant == "client_credentials") {
+            return Err(ClientError::NotSupported { what: "client_credentials", rule: "CLI-04" });
+        }
         if !server.extensions_supported.iter().any(|name| name == "hl7-b2b") {
             return Err(ClientError::NotSupported { what: "hl7-b2b", rule: "CLI-04" });
         }
@@ -166,8 +217,18 @@ impl PartnerClient {
                 rule: "B2B-08",
             });
         }
+        if server.extensions_required.iter().any(|name| name != "hl7-b2b") {
+            return Err(ClientError::NotSupported {
+                what: "a request without the other extensions that it requires",
+                rule: "CLI-22",
+            });
+        }
+        // Then all that a server of the community would ask of the object.
+        let extensions = b2b.to_extensions();
+        Hl7B2b::parse(Some(&extensions), community)
+            .map_err(|error| ClientError::Local { what: error.0.text, rule: error.0.rule })?;
         let mut claims = self.claims(&registered.client_id, &server.token_endpoint);
-        claims.insert("extensions".into(), b2b.to_extensions());
+        claims.insert("extensions".into(), extensions);
         self.sign(&server.token_algs, claims)
     }
 
@@ -179,6 +240,12 @@ impl PartnerClient {
         assertion: &str,
     ) -> Result<Token, ClientError> {
         self.current(server)?;
+        if scope.trim().is_empty() {
+            return Err(ClientError::Local {
+                what: "scope must name at least one scope",
+                rule: "CLI-21",
+            });
+        }
         let form = [
             ("grant_type", "client_credentials"),
             ("scope", scope),

@@ -2,22 +2,47 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// Talk to anybody's UDAP server as a client: discover, register, get a token, read.
 ///
 /// Every step validates what the server says before it goes on, and says which check failed.
 /// The private key is read from a file that only its owner can read, and is never printed.
+///
+/// Exit status: 0 done; 1 the server refused, or a call was not answered with success; 2 the command line or a file
+/// that it names is wrong, or what was asked cannot be sent; 3 no UDAP at this base URL; 4 the server serves none of
+/// the communities, or does not trust the certificate; 5 what the server says does not hold, and nothing further was
+/// sent; 6 no answer.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Client {
     /// Fetch and validate a server's signed metadata; needs no certificate of one's own.
     Discover(ClientDiscover),
-    /// Register at the server with a signed software statement, or cancel the registration.
+    /// Validate a metadata document that is at hand, without asking its server.
+    Verify(ClientVerify),
+    /// Register at the server with a signed software statement.
     Register(ClientRegister),
+    /// Show the registrations that are remembered; asks nobody.
+    Status(ClientStatus),
+    /// Change the registration: what is not given stays as it was registered.
+    Update(ClientUpdate),
+    /// End the registration.
+    Cancel(ClientCancel),
     /// Get an access token for an organisation and a purpose of use.
     Token(ClientToken),
     /// Read from the FHIR API: PATH below the base, with its query.
-    Get(ClientGet),
+    #[command(alias = "get")]
+    Call(ClientCall),
+    /// Say what is wrong, and what soon will be: certificate, lists, clock, metadata, registration.
+    Doctor(ClientDoctor),
+}
+
+/// Whether servers' certificates need fresh revocation lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Revocation {
+    /// A certificate without a current list or OCSP answer is refused.
+    Required,
+    /// It passes unless it is known to be revoked. For a community whose lists are out of order.
+    WhenAvailable,
 }
 
 /// What all steps need: which server, and whom to believe.
@@ -27,25 +52,8 @@ pub(crate) struct ClientServer {
     #[arg(long, value_name = "URL")]
     pub(crate) base: String,
 
-    /// URI of the trust community; asked for in discovery.
-    #[arg(long, value_name = "URI")]
-    pub(crate) community_uri: String,
-
-    /// Root certificate of the community, PEM. May be given several times.
-    #[arg(long, value_name = "PEM", required = true)]
-    pub(crate) anchor: Vec<PathBuf>,
-
-    /// Issuing certificates of the community that a server may leave out, PEM.
-    #[arg(long, value_name = "PEM")]
-    pub(crate) intermediate: Vec<PathBuf>,
-
-    /// Whom to trust for TLS, PEM; without it the machine's own certificates.
-    #[arg(long, value_name = "PEM")]
-    pub(crate) tls_ca: Option<PathBuf>,
-
-    /// Call private and loopback addresses too; with a value only that one. May be given several times.
-    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
-    pub(crate) allow_private: Vec<String>,
+    #[command(flatten)]
+    pub(crate) trust: ClientTrust,
 
     /// Print every check that was made, with the id of its rule.
     #[arg(long)]
@@ -56,19 +64,51 @@ pub(crate) struct ClientServer {
     pub(crate) json: bool,
 }
 
+/// Whom to believe, and how to get there.
+#[derive(Debug, Args)]
+pub(crate) struct ClientTrust {
+    /// File with one or several communities, each with own certificate and key, instead of the options for one.
+    #[arg(long, value_name = "TOML")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// URI of the trust community; asked for in discovery.
+    #[arg(long, value_name = "URI", required_unless_present = "config", conflicts_with = "config")]
+    pub(crate) community_uri: Option<String>,
+
+    /// Root certificate of the community, PEM. May be given several times.
+    #[arg(long, value_name = "PEM", required_unless_present = "config", conflicts_with = "config")]
+    pub(crate) anchor: Vec<PathBuf>,
+
+    /// Issuing certificates of the community that a server may leave out, PEM.
+    #[arg(long, value_name = "PEM", conflicts_with = "config")]
+    pub(crate) intermediate: Vec<PathBuf>,
+
+    /// What to do with certificates whose revocation lists cannot be had.
+    #[arg(long, value_enum, default_value = "required", conflicts_with = "config")]
+    pub(crate) revocation: Revocation,
+
+    /// Whom to trust for TLS, PEM; without it the machine's own certificates.
+    #[arg(long, value_name = "PEM")]
+    pub(crate) tls_ca: Option<PathBuf>,
+
+    /// Call private and loopback addresses too; with a value only that one. May be given several times.
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
+    pub(crate) allow_private: Vec<String>,
+}
+
 /// Who one is.
 #[derive(Debug, Args)]
 pub(crate) struct ClientIdentity {
     /// Own certificate and its issuers below the root, PEM, own first.
-    #[arg(long, value_name = "PEM")]
-    pub(crate) certificate: PathBuf,
+    #[arg(long, value_name = "PEM", required_unless_present = "config", conflicts_with = "config")]
+    pub(crate) certificate: Option<PathBuf>,
 
     /// Private key of the certificate, PKCS#8 PEM, readable by its owner only.
-    #[arg(long, value_name = "PEM")]
-    pub(crate) key: PathBuf,
+    #[arg(long, value_name = "PEM", required_unless_present = "config", conflicts_with = "config")]
+    pub(crate) key: Option<PathBuf>,
 
     /// Own client URI; needed if the certificate names several.
-    #[arg(long, value_name = "URI")]
+    #[arg(long, value_name = "URI", conflicts_with = "config")]
     pub(crate) client_uri: Option<String>,
 
     /// Where registrations are remembered; made owner-only.
@@ -80,6 +120,16 @@ pub(crate) struct ClientIdentity {
 pub(crate) struct ClientDiscover {
     #[command(flatten)]
     pub(crate) server: ClientServer,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClientVerify {
+    #[command(flatten)]
+    pub(crate) server: ClientServer,
+
+    /// The document of `/.well-known/udap`, as it was fetched.
+    #[arg(value_name = "FILE")]
+    pub(crate) document: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -105,9 +155,73 @@ pub(crate) struct ClientRegister {
     #[arg(long, value_name = "URL")]
     pub(crate) logo: Option<String>,
 
-    /// End the registration instead.
+    /// Register for the authorization code instead of client credentials: where browsers come back to, an https
+    /// URL. May be given several times.
+    #[arg(long, value_name = "URL")]
+    pub(crate) redirect_uri: Vec<String>,
+
+    /// Certification or endorsement to show: a file that holds its compact JWS. May be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certification: Vec<PathBuf>,
+
+    /// Show the certificate again to a server that has said that it does not trust it.
+    #[arg(long)]
+    pub(crate) again: bool,
+
+    /// End the registration instead; the same as `ward client cancel`.
     #[arg(long)]
     pub(crate) cancel: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClientStatus {
+    /// Where registrations are remembered.
+    #[arg(long, value_name = "FILE", default_value = "ward-client.json")]
+    pub(crate) state: PathBuf,
+
+    /// Only those at this FHIR base URL.
+    #[arg(long, value_name = "URL")]
+    pub(crate) base: Option<String>,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClientUpdate {
+    #[command(flatten)]
+    pub(crate) server: ClientServer,
+    #[command(flatten)]
+    pub(crate) identity: ClientIdentity,
+
+    /// Scopes to ask for instead, space-separated.
+    #[arg(long, value_name = "SCOPES")]
+    pub(crate) scope: Option<String>,
+
+    /// New name of the application.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+
+    /// New contacts, all of them, `mailto:…`.
+    #[arg(long, value_name = "URI")]
+    pub(crate) contact: Vec<String>,
+
+    /// New logo, an https URL.
+    #[arg(long, value_name = "URL")]
+    pub(crate) logo: Option<String>,
+
+    /// Certification or endorsement to show: a file that holds its compact JWS. Those of earlier are not shown again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certification: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClientCancel {
+    #[command(flatten)]
+    pub(crate) server: ClientServer,
+    #[command(flatten)]
+    pub(crate) identity: ClientIdentity,
 }
 
 /// For whom and why a token is asked for.
@@ -126,9 +240,34 @@ pub(crate) struct ClientContext {
     #[arg(long, value_name = "CODE", default_value = "TREAT")]
     pub(crate) purpose: Vec<String>,
 
+    /// Name of the person who asks, where a person does.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) subject_name: Option<String>,
+
+    /// Identifier of that person, as `urn:oid:2.16.840.1.113883.4.6#…` for an NPI.
+    #[arg(long, value_name = "URI")]
+    pub(crate) subject_id: Option<String>,
+
+    /// Role of that person.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) subject_role: Option<String>,
+
+    /// Policy under which consent was given, a URI. May be given several times.
+    #[arg(long, value_name = "URI")]
+    pub(crate) consent_policy: Vec<String>,
+
+    /// Where the consent can be read, a URL. May be given several times.
+    #[arg(long, value_name = "URL")]
+    pub(crate) consent_reference: Vec<String>,
+
     /// Scopes to ask for; without it all that were registered.
     #[arg(long, value_name = "SCOPES")]
     pub(crate) scope: Option<String>,
+
+    /// Keep tokens in this file, owner-only, and use them again while they last: only for the same server,
+    /// scopes, organisation, person and purpose.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cache: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -150,7 +289,7 @@ pub(crate) struct ClientToken {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ClientGet {
+pub(crate) struct ClientCall {
     #[command(flatten)]
     pub(crate) server: ClientServer,
     #[command(flatten)]
@@ -165,4 +304,14 @@ pub(crate) struct ClientGet {
     /// What to read, below the base: `/Patient/123`, `/Observation?patient=123`.
     #[arg(value_name = "PATH")]
     pub(crate) path: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClientDoctor {
+    #[command(flatten)]
+    pub(crate) server: ClientServer,
+    #[command(flatten)]
+    pub(crate) identity: ClientIdentity,
+    #[command(flatten)]
+    pub(crate) context: ClientContext,
 }

@@ -285,6 +285,7 @@ pub(crate) fn request() -> RegistrationRequest {
         logo_uri: None,
         scope: "system/Patient.rs".into(),
         grant: RegistrationGrant::ClientCredentials,
+        certifications: Vec::new(),
     }
 }
 

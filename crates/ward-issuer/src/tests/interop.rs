@@ -69,6 +69,7 @@ async fn a_partner_does_the_whole_walk() {
         logo_uri: None,
         scope: "system/Patient.rs system/Observation.rs".into(),
         grant: RegistrationGrant::ClientCredentials,
+        certifications: Vec::new(),
     };
     let registered = client.register(&server, &request).await.unwrap();
     assert_eq!(registered.standing, Standing::New);
@@ -119,6 +120,7 @@ async fn a_revoked_partner_is_told_once_and_does_not_try_again() {
         logo_uri: None,
         scope: "system/Patient.rs".into(),
         grant: RegistrationGrant::ClientCredentials,
+        certifications: Vec::new(),
     };
     let error = client.register(&server, &request).await.unwrap_err();
     assert_eq!(refusal(&error), (400, "unapproved_software_statement"));

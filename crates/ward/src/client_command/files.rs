@@ -1,4 +1,4 @@
-//! What `ward client` reads and keeps: certificates and keys in PEM, and the state file with its registrations.
+//! What `ward client` reads and writes: certificates and keys in PEM, tokens.
 //!
 //! Refused: private files that others on the machine can use, keys that are not PKCS#8 (with the command that
 //! makes them so), and files that are no regular ones or too large. No error carries a file's content.
@@ -10,12 +10,11 @@ use std::path::Path;
 
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use serde::{Deserialize, Serialize};
 use ward_core::Secret;
 use ward_net::tls::client_config;
 use ward_trust::Certificate;
 
-use super::Failure;
+use super::talk::Failure;
 
 /// Largest file that is read: a bundle of a machine's TLS roots is a quarter of it.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -28,7 +27,7 @@ const BUNDLES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
-fn read(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {
     let fail = |error: std::io::Error| {
         Failure::usage(
             format!("{option} {}: {error}", path.display()),
@@ -48,7 +47,7 @@ fn read(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Refuses a file that others can use; `false` if there is none.
-fn is_private(option: &str, path: &Path) -> Result<bool, Failure> {
+pub(super) fn is_private(option: &str, path: &Path) -> Result<bool, Failure> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => {
             let mode = meta.permissions().mode() & 0o7777;
@@ -159,6 +158,20 @@ pub(super) fn token(path: &Path) -> Result<Secret<String>, Failure> {
     Ok(Secret::new(text.trim().to_owned()))
 }
 
+/// A certification as its issuer gave it: one compact JWS.
+pub(super) fn certification(path: &Path) -> Result<String, Failure> {
+    let bytes = read("--certification", path)?;
+    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if text.split('.').count() == 3 && text.bytes().all(legal) {
+        return Ok(text);
+    }
+    Err(Failure::usage(
+        format!("--certification {} is not a compact JWS", path.display()),
+        "name the file that the issuer of the certification gave you",
+    ))
+}
+
 /// Writes a file that only its owner can use: whole or not at all.
 pub(super) fn write_private(option: &str, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let fail = |error: std::io::Error| {
@@ -168,74 +181,4 @@ pub(super) fn write_private(option: &str, path: &Path, bytes: &[u8]) -> Result<(
         )
     };
     crate::private::write(path, bytes, &ward_core::SystemRng).map_err(fail)
-}
-
-/// One registration, keyed by registration endpoint, community and client URI (CLI-15).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Kept {
-    /// FHIR base that was asked.
-    pub(super) base: String,
-    pub(super) registration_endpoint: String,
-    pub(super) community: String,
-    pub(super) client_uri: String,
-    pub(super) client_id: String,
-    pub(super) scope: String,
-}
-
-impl Kept {
-    fn same(&self, other: &Self) -> bool {
-        self.registration_endpoint == other.registration_endpoint
-            && self.community == other.community
-            && self.client_uri == other.client_uri
-    }
-}
-
-/// The state file.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct State {
-    registrations: Vec<Kept>,
-}
-
-impl State {
-    /// What the file holds; nothing if there is none.
-    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        if !is_private("--state", path)? {
-            return Ok(Self::default());
-        }
-        serde_json::from_slice(&read("--state", path)?).map_err(|_| {
-            Failure::usage(
-                format!("--state {} is not a state file of `ward client`", path.display()),
-                "name another file, or move it away and register again",
-            )
-        })
-    }
-
-    /// The registration at this endpoint.
-    pub(super) fn find(&self, endpoint: &str, community: &str, uri: &str) -> Option<&Kept> {
-        self.registrations.iter().find(|one| {
-            one.registration_endpoint == endpoint
-                && one.community == community
-                && one.client_uri == uri
-        })
-    }
-
-    /// With this registration in place of an earlier one of the same key.
-    pub(super) fn with(mut self, kept: Kept) -> Self {
-        self.registrations.retain(|one| !one.same(&kept));
-        self.registrations.push(kept);
-        self
-    }
-
-    /// Without the registration of this key.
-    pub(super) fn without(mut self, gone: &Kept) -> Self {
-        self.registrations.retain(|one| !one.same(gone));
-        self
-    }
-
-    pub(super) fn write(&self, path: &Path) -> Result<(), Failure> {
-        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        text.push(b'\n');
-        write_private("--state", path, &text)
-    }
 }

@@ -166,6 +166,7 @@ impl App {
             logo_uri: None,
             grant: RegistrationGrant::ClientCredentials,
             scope: SCOPE.to_owned(),
+            certifications: Vec::new(),
         }
     }
 

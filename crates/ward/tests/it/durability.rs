@@ -177,6 +177,7 @@ impl Partner {
             logo_uri: None,
             grant: RegistrationGrant::ClientCredentials,
             scope: SCOPE.to_owned(),
+            certifications: Vec::new(),
         };
         let registered = self.client.register(&server, &request).await?;
         let b2b = Hl7B2b {

@@ -8,8 +8,8 @@ use ward_core::{Clock as _, SystemClock};
 use ward_trust::ocsp::{Respond, respond};
 use ward_trust::{Certificate, CertificateStatus, OcspAnswer};
 
-use super::authorities::{By, extension};
-use super::{Leaf, Member, Pki};
+use super::authorities::{By, days, extension};
+use super::{Key, Leaf, Member, Pki};
 
 /// What the responder does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,20 @@ pub enum Says {
     Responder,
     /// Good, signed by another member.
     Member,
+    /// Good, signed by a responder whose certificate has ended.
+    LateResponder,
+    /// Good, signed by a responder that another authority authorised.
+    ForeignResponder,
+    /// Good, about another certificate of the same issuer.
+    AboutAnother,
+    /// Good, with a nonce that nobody asked for.
+    Nonced,
+    /// That it is busy: `tryLater`, unsigned.
+    Busy,
+    /// A page.
+    Page,
+    /// More than anybody should read.
+    Huge,
 }
 
 /// authorityInfoAccess with one place: 1 OCSP, 2 caIssuers.
@@ -72,30 +86,44 @@ impl Pki {
         };
         let own = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let (mut params, _) = self.leaf_params(&Leaf::client("https://responder.example/"), 7);
-        params.extended_key_usages = match says {
-            Says::Responder => vec![ExtendedKeyUsagePurpose::OcspSigning],
-            _ => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        let authorised = [Says::Responder, Says::LateResponder, Says::ForeignResponder];
+        params.extended_key_usages = if authorised.contains(&says) {
+            vec![ExtendedKeyUsagePurpose::OcspSigning]
+        } else {
+            vec![ExtendedKeyUsagePurpose::ClientAuth]
         };
+        if says == Says::LateResponder {
+            (params.not_before, params.not_after) = (days(-9), days(-1));
+        }
         let no_check = extension(&[1, 3, 6, 1, 5, 5, 7, 48, 1, 5], false, vec![5, 0]);
         params.custom_extensions.push(no_check);
-        let delegate = params.signed_by(&own, &self.issuing.issuer).unwrap();
+        let by = if says == Says::ForeignResponder { &self.root } else { &self.issuing };
+        let delegate = params.signed_by(&own, &by.issuer).unwrap();
         let delegate = Certificate::from_der(delegate.der()).unwrap();
         let (responder, key) = match says {
-            Says::Responder | Says::Member => (&delegate, &own),
+            Says::Responder | Says::Member | Says::LateResponder | Says::ForeignResponder => {
+                (&delegate, &own)
+            }
             Says::Stranger => (&issuer, &own),
             _ => (&issuer, self.issuing.issuer.key()),
         };
         let about = Respond {
-            serial: certificate.serial(),
+            serial: if says == Says::AboutAnother { &[7] } else { certificate.serial() },
             issuer: &issuer,
             answer,
             responder,
             certificates: &[&delegate],
-            nonce: None,
+            nonce: (says == Says::Nonced).then_some(&[9; 16][..]),
         };
         let ecdsa_sha256 = [0x30, 10, 0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2].to_vec();
         let signed = respond(&about, |tbs| Ok((ecdsa_sha256, key.sign(tbs).unwrap()))).unwrap();
-        self.put_file(&path, signed);
+        let said = match says {
+            Says::Busy => vec![0x30, 3, 0x0a, 1, 3],
+            Says::Page => b"<html>".to_vec(),
+            Says::Huge => vec![0x30; 8 << 20],
+            _ => signed,
+        };
+        self.put_file(&path, said);
         member
     }
 
@@ -106,5 +134,18 @@ impl Pki {
         let member = self.client_by(By::Issuing, uri, &[], |p| p.custom_extensions.push(named));
         self.put_file(&path, place.unwrap_or_else(|| self.issuing.der.clone()));
         Member { chain: vec![member.chain[0].clone()], ..member }
+    }
+
+    /// A server that sends its own certificate alone; its issuer stands where the certificate says (CLI-08).
+    pub fn alone_server(&mut self, base: &str) -> Member {
+        self.next_serial += 1;
+        let serial = self.next_serial;
+        let path = format!("/issuer-{serial}.cer");
+        let leaf = Leaf { key: Key::Rsa, ..Leaf::client(base) };
+        let (mut params, pair) = self.leaf_params(&leaf, serial);
+        params.custom_extensions.push(access(2, &self.url(&path)));
+        let der = params.signed_by(&pair, &self.issuing.issuer).unwrap().der().to_vec();
+        self.put_file(&path, self.issuing.der.clone());
+        super::member(vec![der], &pair, serial)
     }
 }

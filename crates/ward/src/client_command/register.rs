@@ -1,0 +1,257 @@
+//! `ward client register`, `status`, `update` and `cancel` (CLI-10..18): what is registered, and what is remembered of it.
+
+use std::path::Path;
+
+use serde_json::json;
+use ward_client::{
+    Joined, Membership, Memberships, PartnerClient, Registered, RegistrationGrant,
+    RegistrationRequest, ScopeDifference, Standing, checks,
+};
+
+use super::files;
+use super::parts::Parts;
+use super::state::{Asked, Kept, State, Unapproved, grant};
+use super::talk::{Failure, Talk};
+use crate::cli_client::{
+    ClientCancel, ClientIdentity, ClientRegister, ClientServer, ClientStatus, ClientUpdate,
+};
+
+pub(super) async fn register(talk: &mut Talk, wanted: &ClientRegister) -> Result<(), Failure> {
+    let (server, who) = (&wanted.server, &wanted.identity);
+    let parts = Parts::new(talk, &server.trust, Some(who))?;
+    let memberships = parts.memberships()?;
+    let mut state = State::read(&who.state)?;
+    let certifications = certifications(&wanted.certification)?;
+    let Some(first) = memberships.iter().next() else { return Ok(()) };
+    let request = RegistrationRequest {
+        uri: first.uri.clone(),
+        client_name: wanted.name.clone(),
+        contacts: wanted.contact.clone(),
+        logo_uri: wanted.logo.clone(),
+        scope: wanted.scope.clone(),
+        grant: if wanted.cancel {
+            RegistrationGrant::Cancel
+        } else {
+            grant(wanted.redirect_uri.clone())
+        },
+        certifications,
+    };
+    // CLI-11: before anything is sent, discovery included.
+    for member in &memberships {
+        let request = RegistrationRequest { uri: member.uri.clone(), ..request.clone() };
+        if let Err(error) = member.client.check(&request) {
+            talk.step("registration", checks::REGISTRATION, &parts, Err::<(), _>(error))?;
+        }
+        if !wanted.again {
+            recall(&state, &member.client);
+        }
+    }
+    match memberships.register(&server.base, &request).await {
+        Ok((joined, registered)) => {
+            talk.checked("discovery", checks::DISCOVERY, None);
+            talk.checked("registration", checks::REGISTRATION, None);
+            parts.joined(talk, &joined);
+            note_refusals(&mut state, &memberships);
+            state.unapproved.retain(|one| {
+                one.certificate != thumbprint(&joined.membership.client)
+                    || one.registration_endpoint != registered.registration_endpoint
+            });
+            record(talk, (&mut state, &who.state), server, &request, &joined, &registered)
+        }
+        Err(stopped) => {
+            note_refusals(&mut state, &memberships);
+            if !state.unapproved.is_empty() {
+                state.write(&who.state)?;
+            }
+            Err(talk.stopped(&stopped, &parts))
+        }
+    }
+}
+
+pub(super) async fn update(talk: &mut Talk, wanted: &ClientUpdate) -> Result<(), Failure> {
+    let (server, who) = (&wanted.server, &wanted.identity);
+    let change = |asked: &mut Asked| {
+        if let Some(scope) = &wanted.scope {
+            asked.scope.clone_from(scope);
+        }
+        if let Some(name) = &wanted.name {
+            asked.name.clone_from(name);
+        }
+        if !wanted.contact.is_empty() {
+            asked.contacts.clone_from(&wanted.contact);
+        }
+        if wanted.logo.is_some() {
+            asked.logo.clone_from(&wanted.logo);
+        }
+    };
+    let certifications = certifications(&wanted.certification)?;
+    again(talk, server, who, |mut asked, member| {
+        change(&mut asked);
+        RegistrationRequest { certifications, ..asked.request(member.uri.clone()) }
+    })
+    .await
+}
+
+pub(super) async fn cancel(talk: &mut Talk, wanted: &ClientCancel) -> Result<(), Failure> {
+    again(talk, &wanted.server, &wanted.identity, |asked, member| RegistrationRequest {
+        grant: RegistrationGrant::Cancel,
+        ..asked.request(member.uri.clone())
+    })
+    .await
+}
+
+/// Sends another statement for the registration that is remembered for this server.
+async fn again(
+    talk: &mut Talk,
+    server: &ClientServer,
+    who: &ClientIdentity,
+    request: impl FnOnce(Asked, &Membership) -> RegistrationRequest,
+) -> Result<(), Failure> {
+    let parts = Parts::new(talk, &server.trust, Some(who))?;
+    let mut state = State::read(&who.state)?;
+    let memberships = preferred(&parts.memberships()?, &state, &server.base);
+    // With one membership all is known that can be known before the server is asked (CLI-11).
+    let joined = parts.join(talk, server, &memberships).await?;
+    let member = &joined.membership;
+    let kept = remembered(&state, &who.state, &joined)?;
+    let Some(asked) = kept.asked.clone() else {
+        return Err(Failure::refused(
+            format!("{} does not say what was registered", who.state.display()),
+            "it was written by an earlier version: run `ward client register` once, with all that is asked for",
+        ));
+    };
+    let request = request(asked, member);
+    let answer = member.client.register(&joined.server, &request).await;
+    let registered = talk.step("registration", checks::REGISTRATION, &parts, answer)?;
+    record(talk, (&mut state, &who.state), server, &request, &joined, &registered)
+}
+
+/// Says and remembers what the server assigned.
+fn record(
+    talk: &mut Talk,
+    (state, file): (&mut State, &Path),
+    server: &ClientServer,
+    request: &RegistrationRequest,
+    joined: &Joined,
+    registered: &Registered,
+) -> Result<(), Failure> {
+    let kept = Kept {
+        base: server.base.clone(),
+        registration_endpoint: registered.registration_endpoint.clone(),
+        community: joined.membership.client.community().uri.as_str().to_owned(),
+        client_uri: registered.uri.as_str().to_owned(),
+        client_id: registered.client_id.clone(),
+        scope: registered.scope.clone(),
+        asked: Some(Asked::of(request)),
+    };
+    let standing = match registered.standing {
+        Standing::New => "new",
+        Standing::Modified => "modified",
+        Standing::Cancelled => "cancelled",
+    };
+    talk.fact("standing", standing);
+    talk.fact("client_id", kept.client_id.as_str());
+    talk.fact("client_uri", kept.client_uri.as_str());
+    talk.fact("scope", kept.scope.as_str());
+    if registered.standing == Standing::Cancelled {
+        state.remove(&kept);
+    } else {
+        // CLI-16: other scopes than asked for are taken, and told.
+        let ScopeDifference { withheld, added } =
+            ScopeDifference::between(&request.scope, &registered.scope);
+        talk.fact("not_granted", withheld);
+        talk.fact("not_asked_for", added);
+        state.put(kept);
+    }
+    talk.fact("state", file.display().to_string());
+    for warning in &registered.warnings {
+        talk.warn(*warning);
+    }
+    state.write(file)
+}
+
+/// `ward client status`: what is remembered. Asks nobody.
+pub(super) fn status(talk: &mut Talk, wanted: &ClientStatus) -> Result<(), Failure> {
+    let state = State::read(&wanted.state)?;
+    let here = |kept: &&Kept| wanted.base.as_ref().is_none_or(|base| *base == kept.base);
+    let found: Vec<&Kept> = state.registrations.iter().filter(here).collect();
+    talk.fact("state", wanted.state.display().to_string());
+    if talk.ui.json() {
+        talk.fact("registrations", json!(found));
+        talk.fact("unapproved", json!(state.unapproved));
+    } else {
+        let mut said = Vec::new();
+        for kept in &found {
+            said.push(format!(
+                "{}\n  community  {}\n  client uri {}\n  client id  {}\n  scope      {}",
+                kept.base, kept.community, kept.client_uri, kept.client_id, kept.scope
+            ));
+        }
+        for one in &state.unapproved {
+            said.push(format!(
+                "{}\n  does not trust the certificate {}",
+                one.registration_endpoint, one.certificate
+            ));
+        }
+        talk.after = super::talk::printable(&said.join("\n"));
+    }
+    if found.is_empty() {
+        return Err(Failure::refused(
+            format!("{} holds no registration", wanted.state.display()),
+            "run `ward client register`",
+        ));
+    }
+    Ok(())
+}
+
+/// The memberships that are registered at this base, if there are such; else all.
+pub(super) fn preferred(memberships: &Memberships, state: &State, base: &str) -> Memberships {
+    let is_registered = |member: &&Membership| {
+        state.registrations.iter().any(|kept| {
+            kept.base == base
+                && kept.community == member.client.community().uri.as_str()
+                && kept.client_uri == member.uri.as_str()
+        })
+    };
+    let known: Vec<Membership> = memberships.iter().filter(is_registered).cloned().collect();
+    if known.is_empty() { memberships.clone() } else { Memberships::new(known) }
+}
+
+/// The registration that the state file remembers for this server.
+pub(super) fn remembered(state: &State, file: &Path, joined: &Joined) -> Result<Kept, Failure> {
+    let member = &joined.membership;
+    let endpoint = &joined.server.registration_endpoint;
+    let community = member.client.community().uri.as_str();
+    state.find(endpoint, community, member.uri.as_str()).cloned().ok_or_else(|| {
+        Failure::refused(
+            format!("{} holds no registration at this server", file.display()),
+            "run `ward client register` with the same --state, --certificate and --community-uri first",
+        )
+    })
+}
+
+fn certifications(files: &[std::path::PathBuf]) -> Result<Vec<String>, Failure> {
+    files.iter().map(|path| files::certification(path)).collect()
+}
+
+fn thumbprint(client: &PartnerClient) -> String {
+    client.identity().leaf().thumbprint().to_string()
+}
+
+/// Tells a client where its certificate was refused in earlier runs (CLI-18).
+fn recall(state: &State, client: &PartnerClient) {
+    let own = thumbprint(client);
+    for one in state.unapproved.iter().filter(|one| one.certificate == own) {
+        client.mark_unapproved(&one.registration_endpoint);
+    }
+}
+
+/// Notes where certificates were refused, now or before.
+fn note_refusals(state: &mut State, memberships: &Memberships) {
+    for member in memberships {
+        for registration_endpoint in member.client.unapproved_at() {
+            let certificate = thumbprint(&member.client);
+            state.refused(Unapproved { registration_endpoint, certificate });
+        }
+    }
+}
