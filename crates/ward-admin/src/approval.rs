@@ -200,7 +200,7 @@ impl Admin {
                     || self.presented(registration).contains(certificate)
             }
             Subject::Certification(id) => {
-                registration.certifications.iter().any(|one| one.id == *id)
+                self.requires(registration, *id)
             }
             Subject::Grant(_) | Subject::Token(_) => false,
         };

@@ -77,7 +77,9 @@ impl Admin {
         // What came before the look at everybody is part of it.
         let named = self.deps.lists.take_named();
         backlog.named.extend(named);
-        let revoked = self.end_all_listed(operator).await?;
+        let mut revoked = self.end_all_listed(operator).await?;
+        // And certifiers are asked, and their certificates looked at.
+        revoked += self.deps.issuer.recheck(true).await?.ended;
         *backlog = Backlog { everything: false, named: Vec::new() };
         let event = self
             .event(operator, EventKind::Operator, "refresh-lists")

@@ -8,6 +8,7 @@
 mod admin;
 mod approval;
 mod attempts;
+mod certified;
 mod commands;
 mod credentials;
 mod hanging;

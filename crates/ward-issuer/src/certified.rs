@@ -86,6 +86,8 @@ pub(crate) struct Accepted {
     jwt: String,
     /// Positions, in the community's rules, of what it counts for.
     rules: Vec<usize>,
+    /// What it rests on.
+    pub(crate) path: Vec<Certificate>,
 }
 
 impl Accepted {
@@ -209,8 +211,13 @@ impl Issuer {
             }
         };
         let signer = jws.leaf().thumbprint();
-        let rules = found.into_iter().map(|(at, _)| at).collect();
-        Ok(Some(Accepted { certification, signer, jwt: jwt.to_owned(), rules }))
+        let (mut rules, mut path) = (Vec::new(), Vec::new());
+        for (at, chain) in found {
+            rules.push(at);
+            path.extend(chain.certificates);
+            path.push(chain.anchor);
+        }
+        Ok(Some(Accepted { certification, signer, jwt: jwt.to_owned(), rules, path }))
     }
 
     /// For which of the community's rules a certification counts now, each with its certifier's path: at least one.

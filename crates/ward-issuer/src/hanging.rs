@@ -26,9 +26,13 @@ fn mark(certificate: &Certificate) -> Mark {
     }
 }
 
-/// The certificates of a path, its anchor included.
-pub(crate) fn marks(chain: &Chain) -> Vec<Mark> {
-    chain.certificates.iter().chain([&chain.anchor]).map(mark).collect()
+/// The certificates of a path, its anchor included, and these.
+pub(crate) fn marks<'a>(
+    chain: &'a Chain,
+    more: impl IntoIterator<Item = &'a Certificate>,
+) -> Vec<Mark> {
+    let path = chain.certificates.iter().chain([&chain.anchor]);
+    path.chain(more).map(mark).collect()
 }
 
 /// What a registration may come to hang on, from what came with it.
@@ -37,9 +41,11 @@ pub(crate) fn reached(
     sent: &[Certificate],
     chain: &Chain,
     community: &Community,
+    certifiers: &[Certificate],
 ) -> Reach {
     let found: Vec<_> = chain.certificates.iter().chain([&chain.anchor]).cloned().collect();
-    let marks = reach(leaf, sent, &found, Some(community)).iter().map(mark).collect();
+    let reached = reach(leaf, sent, &found, Some(community));
+    let marks = reached.iter().chain(certifiers).map(mark).collect();
     Reach { under: reach_digest(community), ends: leaf.not_after(), marks }
 }
 

@@ -142,6 +142,13 @@ impl Issuer {
         served.iter().map(|one| (one.community.uri.clone(), one.identity.leaf().clone())).collect()
     }
 
+    /// The certifications that the community supports.
+    pub fn certifications(&self, community: &CommunityUri) -> Vec<CertificationRule> {
+        let served = self.served();
+        let served = served.iter().find(|one| one.community.uri == *community);
+        served.map(|one| one.certifications.clone()).unwrap_or_default()
+    }
+
     pub(crate) fn served(&self) -> Arc<[Arc<Served>]> {
         self.served.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

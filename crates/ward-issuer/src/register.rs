@@ -16,7 +16,9 @@ use ward_core::{Actor, ClientId, ClientUri, Event, EventKind, Timestamp, crypto}
 use ward_fhir::ScopeSet;
 use ward_policy::scopes_shrink;
 use ward_store::{Expected, Registration, StoreError};
-use ward_trust::{Chain, GrantTypes, Jws, SoftwareStatement, StatementError, Verified};
+use ward_trust::{
+    Certificate, Chain, GrantTypes, Jws, SoftwareStatement, StatementError, Verified,
+};
 
 use crate::certified::{Accepted, certified_scopes};
 use crate::discovery::{ALGS, Served};
@@ -51,6 +53,8 @@ struct Change {
     action: &'static str,
     status: StatusCode,
     before: Option<Registration>,
+    /// The certificates that its certifications rest on.
+    certifiers: Vec<Certificate>,
 }
 
 impl Issuer {
@@ -262,7 +266,8 @@ impl Issuer {
             json: Value::Object(parameters).to_string(),
             certifications: accepted.iter().map(Accepted::kept).collect(),
         };
-        Ok(Change { registration, expected, action, status, before: live })
+        let certifiers = accepted.iter().flat_map(|one| one.path.clone()).collect();
+        Ok(Change { registration, expected, action, status, before: live, certifiers })
     }
 
     /// The granted part of what the statement asks for (REG-19, REG-20).
@@ -317,7 +322,8 @@ impl Issuer {
             event = event.with("tokens", "ended");
         }
         let Vouched { served, chain, jws, .. } = vouched;
-        let reach = hanging::reached(jws.leaf(), jws.extra(), chain, &served.community);
+        let reach =
+            hanging::reached(jws.leaf(), jws.extra(), chain, &served.community, &change.certifiers);
         let registrations = &repositories.registrations;
         let put =
             registrations.put_marked(registration.clone(), expected.clone(), Some(reach), event);

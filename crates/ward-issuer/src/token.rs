@@ -344,7 +344,8 @@ impl Issuer {
             community: Some(grant.community.clone()),
             operator: None,
         };
-        let marks = hanging::marks(&client.chain);
+        let certifiers = relied.iter().flat_map(|one| &one.path);
+        let marks = hanging::marks(&client.chain, certifiers);
         let seq = self.deps.repositories.grants.put_marked(&grant, marks, event).await?;
         self.rely(relied, grant.expires);
         self.settle(seq).await?;

@@ -75,7 +75,7 @@ impl World {
                 name: "Gold".to_owned(),
                 uris: vec!["https://certifier.example/gold".to_owned()],
                 signer: Thumbprint([9; 32]),
-                expires: self.now().plus(Duration::from_mins(5)),
+                expires: self.now().plus(Duration::from_hours(24 * 3650)),
                 jwt: "aaa.certification.bbb".to_owned(),
             }],
         }

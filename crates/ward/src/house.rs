@@ -503,6 +503,8 @@ impl House {
         tasks.extend(owed);
         // What a list revokes has no grant from then on.
         tasks.push(tokio::spawn(admin.clone().follow_lists()));
+        // Nor what a certifier does not stand by any more.
+        tasks.push(tokio::spawn(admin.clone().follow_certifications()));
 
         let signals = Arc::new(SignalDesk::new(issuer.clone(), signals_path));
         let ear = Ear::new(signals.news());

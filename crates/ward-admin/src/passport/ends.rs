@@ -209,6 +209,14 @@ impl Admin {
         self.deps.issuer.mark_new().await?;
         let ending = self.deps.store.hanging.ending(&self.tenant, before, NAMED + 1).await?;
         for registration in ending.iter().filter(|one| !one.cancelled) {
+            let whose = format!("{} ({})", registration.uri, registration.client_name);
+            for one in &registration.certifications {
+                let whose = format!("{} of {whose}", one.name);
+                if let Some(lapse) = found.add("certification", whose, one.expires) {
+                    name(lapse, registration.client, &registration.contacts);
+                    lapse.note = Some(format!("by {}", one.issuer));
+                }
+            }
             let Ok(one) = Certificate::from_der(&registration.certificate) else { continue };
             if one.not_after() >= before {
                 continue;
@@ -216,7 +224,6 @@ impl Admin {
             let grants = &self.deps.store.grants;
             let live = grants.live_for_client(&self.tenant, registration.client).await?;
             let renewed = live.iter().any(|grant| grant.certificate != registration.thumbprint);
-            let whose = format!("{} ({})", registration.uri, registration.client_name);
             let Some(lapse) = found.certificate("client-certificate", whose, &one) else {
                 continue;
             };

@@ -1,7 +1,7 @@
 //! The passport: who trusts whom, through which chain, until when, by what it was last checked, and what hangs on it
 //! (udap.md §6.2). Questions only; each is one command (rule 10) and is recorded as one.
 //!
-//! Certifications are not taken yet, so none are shown. An overview looks at the first 1000 registrations; a question
+//! An overview looks at the first 1000 registrations; a question
 //! about one entity looks at all.
 
 mod ends;
@@ -20,8 +20,8 @@ use crate::commands::AdminError;
 use crate::hanging::Walk;
 pub(crate) use look::Shown;
 pub use shapes::{
-    CertificateView, Check, ClientPassport, CommunityPassport, EndingClient, Ends, GrantView,
-    Lapse, Lapses, Passport, PathView,
+    CertificateView, CertificationView, Check, ClientPassport, CommunityPassport, EndingClient, Ends, GrantView,
+    Lapse, Lapses, Passport, PathView, SupportedCertification,
 };
 
 /// Clients, communities and grants shown at most.
@@ -155,7 +155,8 @@ impl Admin {
             .get(&self.tenant, &registration.community, &registration.uri)
             .await?;
         let refused = refused(registration, community, held.is_some())
-            .or_else(|| self.refused_path(trails.first()));
+            .or_else(|| self.refused_path(trails.first()))
+            .or_else(|| self.lacks(registration));
         let paths: Vec<PathView> = trails.iter().map(|trail| self.path_view(trail)).collect();
         let until = paths.iter().filter(|path| path.broken.is_none()).map(|path| path.until).max();
         let mut organizations: Vec<OrganizationUri> =
@@ -175,7 +176,7 @@ impl Admin {
             refused,
             until,
             paths,
-            certifications: Vec::new(),
+            certifications: self.shown_certifications(registration),
             grants: live.iter().take(SHOWN).map(|grant| grant_view(grant)).collect(),
             live_grants: live.len(),
         };
@@ -232,7 +233,7 @@ impl Admin {
             ours: ours.map(|one| view("server", one)),
             anchors: community.anchors.iter().map(|one| self.view("anchor", one, None)).collect(),
             issuers: community.intermediates.iter().map(|one| view("issuer", one)).collect(),
-            certifications: Vec::new(),
+            certifications: self.supported(community),
         }
     }
 

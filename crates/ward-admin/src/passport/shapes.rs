@@ -39,7 +39,43 @@ pub struct CommunityPassport {
     /// Authorities below, as far as they are configured.
     pub issuers: Vec<CertificateView>,
     /// Certifications that it asks for or offers.
-    pub certifications: Vec<String>,
+    pub certifications: Vec<SupportedCertification>,
+}
+
+/// A certification that clients of a community may show, or must.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SupportedCertification {
+    /// Its URI.
+    pub uri: String,
+    /// Whether nobody gets in without it.
+    pub required: bool,
+    /// Whether clients declare it of themselves.
+    pub declared: bool,
+    /// Who may certify; none: everybody under the anchors.
+    pub certifiers: Vec<String>,
+    /// SHA-256 of the certificates at which certifiers' paths end.
+    pub anchors: Vec<Thumbprint>,
+    /// Scopes that it unlocks.
+    pub unlocks: String,
+}
+
+/// A certification that a client showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CertificationView {
+    /// `certification:…` as a subject.
+    pub id: Thumbprint,
+    /// Its name.
+    pub name: String,
+    /// Its URIs.
+    pub uris: Vec<String>,
+    /// Who certifies.
+    pub certifier: ClientUri,
+    /// SHA-256 of the certificate that signed it.
+    pub signer: Thumbprint,
+    /// When it ends.
+    pub until: Timestamp,
+    /// Why it counts no more; none: it counts, as far as is known here.
+    pub void: Option<&'static str>,
 }
 
 /// One registered client.
@@ -70,7 +106,7 @@ pub struct ClientPassport {
     /// The path of the certificate that it registered with, then those of renewed ones with live grants.
     pub paths: Vec<PathView>,
     /// Certifications that it showed.
-    pub certifications: Vec<String>,
+    pub certifications: Vec<CertificationView>,
     /// Its live grants: at most 100, newest first.
     pub grants: Vec<GrantView>,
     /// How many live grants there are.
@@ -196,7 +232,7 @@ pub struct EndingClient {
 /// Something that ends by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Lapse {
-    /// `server-certificate`, `tls-certificate`, `client-certificate`, `issuer`, `anchor`, `bundle`, `list` or `ocsp`.
+    /// `server-certificate`, `tls-certificate`, `client-certificate`, `certification`, `issuer`, `anchor`, `bundle`, `list` or `ocsp`.
     pub what: &'static str,
     /// Whose: a URI or subject.
     pub whose: String,

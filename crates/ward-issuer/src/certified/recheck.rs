@@ -18,8 +18,8 @@ use crate::errors::IssuerError;
 use crate::issuer::Issuer;
 use crate::revocation::Act;
 
-/// Certifications held at once; the one whose last token ends first gives way.
-const MAX_RELIED: usize = 100_000;
+/// Certifications held at once, each a JWT; the one whose last token ends first gives way.
+const MAX_RELIED: usize = 20_000;
 /// Registrations read at once.
 const PAGE: usize = 500;
 
@@ -29,11 +29,18 @@ pub(crate) struct Relied {
     pub(crate) id: Thumbprint,
     community: CommunityUri,
     jwt: String,
+    /// What it rested on when it was looked at last.
+    pub(crate) path: Vec<Certificate>,
 }
 
 impl Relied {
-    pub(crate) const fn new(id: Thumbprint, community: CommunityUri, jwt: String) -> Self {
-        Self { id, community, jwt }
+    pub(crate) const fn new(
+        id: Thumbprint,
+        community: CommunityUri,
+        jwt: String,
+        path: Vec<Certificate>,
+    ) -> Self {
+        Self { id, community, jwt, path }
     }
 }
 
@@ -43,6 +50,7 @@ pub(crate) struct Ledger(Mutex<BTreeMap<Thumbprint, (Timestamp, Relied)>>);
 
 impl Ledger {
     fn note(&self, relied: Relied, until: Timestamp) {
+        let relied = Relied { path: Vec::new(), ..relied };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_RELIED && !all.contains_key(&relied.id) {
             let first = all.iter().min_by_key(|(_, (until, _))| *until).map(|(id, _)| *id);
@@ -95,7 +103,8 @@ impl Issuer {
                     let resting =
                         live.iter().filter(|grant| grant.hangs_on.iter().any(|(it, _)| *it == on));
                     let Some(until) = resting.map(|grant| grant.expires).max() else { continue };
-                    let relied = Relied::new(kept.id, one.community.clone(), kept.jwt.clone());
+                    let relied =
+                        Relied::new(kept.id, one.community.clone(), kept.jwt.clone(), Vec::new());
                     self.relied.note(relied, until);
                 }
             }

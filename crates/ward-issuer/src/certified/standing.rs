@@ -144,7 +144,8 @@ impl Standing {
             let ends = one.certificates.iter().map(Certificate::not_after);
             let ends = ends.chain([one.expires, resting.expires.unwrap_or(one.expires)]).min();
             resting.expires = ends;
-            resting.relied.push(Relied::new(one.id, served.community.uri.clone(), one.jwt.clone()));
+            let (community, path) = (served.community.uri.clone(), one.certificates.clone());
+            resting.relied.push(Relied::new(one.id, community, one.jwt.clone(), path));
         }
         resting
     }

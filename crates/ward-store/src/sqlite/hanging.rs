@@ -144,7 +144,11 @@ fn united(mut all: Vec<u8>, more: &[u8]) -> Vec<u8> {
 
 /// The end that is kept of a registration.
 pub(super) fn end(registration: &Registration, reach: &Reach) -> i64 {
-    if registration.cancelled { i64::MAX } else { millis(reach.ends) }
+    if registration.cancelled {
+        return i64::MAX;
+    }
+    let shown = registration.certifications.iter().map(|one| one.expires);
+    shown.chain([reach.ends]).min().map_or(i64::MAX, millis)
 }
 
 fn ids(

@@ -80,7 +80,12 @@ fn overview(passport: &Value, out: &mut Vec<String>) {
         if let Some(until) = time(community, "trusted_until") {
             out.push(format!("  trusted until {until} (its bundle)"));
         }
-        out.push(format!("  certifications: {}", joined(community, "certifications")));
+        if list(community, "certifications").is_empty() {
+            out.push("  certifications: none".to_owned());
+        }
+        for one in list(community, "certifications") {
+            supported(one, out);
+        }
         if let Some(ours) = community.get("ours").filter(|ours| !ours.is_null()) {
             certificate(ours, "  ", out);
         }
@@ -106,7 +111,12 @@ fn client(one: &Value, out: &mut Vec<String>) {
         None => out.push(format!("  let in until {}", moment(one, "until"))),
     }
     out.push(format!("  organisations: {}", joined(one, "organizations")));
-    out.push(format!("  certifications: {}", joined(one, "certifications")));
+    if list(one, "certifications").is_empty() {
+        out.push("  certifications: none".to_owned());
+    }
+    for shown in list(one, "certifications") {
+        certification(shown, out);
+    }
     out.push(format!("  contacts: {}", joined(one, "contacts")));
     out.push(format!(
         "  registered {}, changed {}, for {}",
@@ -139,6 +149,40 @@ fn client(one: &Value, out: &mut Vec<String>) {
             text(grant, "scopes")
         ));
     }
+}
+
+/// What clients may show, or must.
+fn supported(one: &Value, out: &mut Vec<String>) {
+    let is = |name: &str| one.get(name).and_then(Value::as_bool) == Some(true);
+    let need = if is("required") { "required" } else { "optional" };
+    let by = if is("declared") {
+        "the client itself".to_owned()
+    } else if list(one, "certifiers").is_empty() {
+        "all under its certifiers' anchors".to_owned()
+    } else {
+        joined(one, "certifiers")
+    };
+    let unlocks = one.get("unlocks").and_then(Value::as_str).filter(|scopes| !scopes.is_empty());
+    let unlocks = unlocks.map(|scopes| format!(", unlocks {}", harmless(scopes)));
+    out.push(format!(
+        "  certification {} ({need}) by {by}{}",
+        text(one, "uri"),
+        unlocks.unwrap_or_default()
+    ));
+}
+
+/// What a client showed.
+fn certification(one: &Value, out: &mut Vec<String>) {
+    let void = one.get("void").and_then(Value::as_str);
+    let void = void.map(|why| format!("  VOID: {}", harmless(why))).unwrap_or_default();
+    out.push(format!(
+        "  certification {} by {}, until {}{void}",
+        text(one, "name"),
+        text(one, "certifier"),
+        moment(one, "until")
+    ));
+    out.push(format!("    URI {}", joined(one, "uris")));
+    out.push(format!("    certification:{}", text(one, "id")));
 }
 
 fn certificate(one: &Value, indent: &str, out: &mut Vec<String>) {
