@@ -35,6 +35,7 @@ mod floors;
 mod hanging;
 mod harness;
 mod hostile;
+mod inferno;
 mod metadata;
 mod observe;
 mod operators;

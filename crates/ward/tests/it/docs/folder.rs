@@ -99,7 +99,7 @@ impl Folder {
         folder
     }
 
-    fn place(&self) -> PathBuf {
+    pub fn place(&self) -> PathBuf {
         self.dir.0.join("folder")
     }
 
@@ -114,7 +114,7 @@ impl Folder {
     }
 
     /// A page's text for this folder.
-    fn here(&self, text: &str) -> String {
+    pub fn here(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (from, to) in NAMES {
             text = text.replace(from, &to.replace('@', &self.place().display().to_string()));

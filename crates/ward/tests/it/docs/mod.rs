@@ -1,7 +1,7 @@
 //! Every command in README and docs/ is run: a page's fenced `sh` blocks, in order, in an empty folder, with the
 //! built `ward` in PATH and real processes on loopback. [`page`] says how to write one.
 
-mod folder;
+pub mod folder;
 mod page;
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use page::{How, Step, parse};
 
 /// Blocks that cannot be run here, all pages together.
 const MAX_SKIPS: usize = 6;
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
@@ -81,7 +81,7 @@ pages! {
     downtime: "docs/operate/downtime.md",
 }
 /// Pages that other tests of this binary follow.
-const ELSEWHERE: [&str; 1] = ["docs/first-guard.md"];
+const ELSEWHERE: [&str; 2] = ["docs/first-guard.md", "docs/inferno.md"];
 
 /// Every page of the documentation.
 fn written() -> BTreeSet<String> {
