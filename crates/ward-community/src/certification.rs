@@ -163,6 +163,9 @@ impl Operator {
             let issuer = Issuer::from_params(&issuer_params, &*issuing_key);
             let leaf = params.signed_by(&key, &issuer)?.der().to_vec();
             drop(issuing_key);
+            // For the signal that tells of its end.
+            let name = hex(&sha256(&[&leaf]));
+            crate::files::replace(&self.dir.join("issued").join(format!("{name}.cer")), &leaf)?;
             let chain = [leaf, issuing.certificate.der().to_vec()];
             let pkcs8 = Secret::new(key.serialize_der());
             let identity =

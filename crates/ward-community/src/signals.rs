@@ -16,16 +16,16 @@ use std::time::Duration;
 
 use rcgen::Issuer;
 use serde::{Deserialize, Serialize};
-use ward_core::crypto::{hex, sha256};
-use ward_core::{CorrelationId, Secret, Timestamp};
+use ward_core::crypto::{hex, sha256, unhex};
+use ward_core::{CorrelationId, Secret, Thumbprint, Timestamp};
 use ward_trust::signal::{About, Signal};
 use ward_trust::{Certificate, SigningIdentity};
 
 use crate::authority::{leaf_params, set_issuer_urls, set_life, set_uris};
 use crate::operator::{BACKDATE, MAX_FILE};
-use crate::publish::{authority_key, event, write_register};
-use crate::register::Register;
-use crate::{CommunityError, KeySpec, Operator, Profile, files};
+use crate::publish::{authority_key, certificate, event, write_register};
+use crate::register::{Register, Revocation};
+use crate::{CommunityError, IssuedCertification, KeySpec, Member, Operator, Profile, files};
 
 pub use push::{Delivery, SignalPusher};
 
@@ -61,7 +61,8 @@ pub struct Subscriber {
 struct State {
     v: u32,
     subscribers: Vec<Subscriber>,
-    /// Thumbprints of revoked certificates of which signals were queued, or that were on the list before anybody was to be told.
+    /// Thumbprints of revoked certificates, and ids of revoked certifications, of which signals were queued, or that were revoked
+    /// before anybody was to be told.
     told: BTreeSet<String>,
     /// SHA-256 of the bundle that was told last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,7 +161,7 @@ impl Operator {
         let mut register = self.register.lock().await;
         self.log(&mut register).await?;
         let now = self.deps.clock.now();
-        let has = |one: &crate::Member| {
+        let has = |one: &Member| {
             one.profile == Profile::Server
                 && one.revoked.is_none()
                 && one.not_after >= now
@@ -181,7 +182,7 @@ impl Operator {
             // What was revoked before stands on the lists.
             None => State {
                 v: VERSION,
-                told: revoked(&register).map(|one| one.thumbprint.clone()).collect(),
+                told: ended(&register).collect(),
                 bundle: self.bundle()?.map(|held| hex(&sha256(&[&held]))),
                 ..State::default()
             },
@@ -230,14 +231,16 @@ impl Operator {
         let Some(mut state) = read_state(&self.dir)? else { return Ok(0) };
         let mut abouts = Vec::new();
         for member in revoked(&register).filter(|one| !state.told.contains(&one.thumbprint)) {
-            let path = self.dir.join("issued").join(format!("{}.cer", member.thumbprint));
-            let der = files::read(&path, MAX_FILE)?;
-            let certificate = der.and_then(|der| Certificate::from_der(&der).ok());
-            let certificate = certificate.ok_or(CommunityError::Damaged(path))?;
-            let thumbprint = certificate.thumbprint();
-            let about = About::Certificate { thumbprint, certificate: Some(Box::new(certificate)) };
-            let reason = member.revoked.map(|revoked| revoked.reason.as_str().to_owned());
-            abouts.push((about, reason));
+            let Some(thumbprint) = unhex(&member.thumbprint).map(Thumbprint) else { continue };
+            let certificate = self.issued(&member.thumbprint);
+            let about = About::Certificate { thumbprint, certificate };
+            abouts.push((about, member.revoked));
+        }
+        for one in withdrawn(&register).filter(|one| !state.told.contains(&one.jti)) {
+            let signed = self.issued(&one.thumbprint).map(|signer| (one.expires, signer));
+            let (issuer, jti) = (one.certifier.clone(), one.jti.clone());
+            let about = About::Certification { issuer, jti, signed };
+            abouts.push((about, one.revoked));
         }
         let bundle = self.bundle()?.map(|held| hex(&sha256(&[&held])));
         if bundle != state.bundle {
@@ -247,7 +250,7 @@ impl Operator {
             return Ok(0);
         }
         let queued = self.queue(&mut register, &state.subscribers, &abouts).await?;
-        state.told.extend(revoked(&register).map(|one| one.thumbprint.clone()));
+        state.told.extend(ended(&register));
         state.bundle = bundle;
         write_state(&self.dir, &state)?;
         Ok(queued)
@@ -258,7 +261,7 @@ impl Operator {
         &self,
         register: &mut Register,
         to: &[Subscriber],
-        abouts: &[(About, Option<String>)],
+        abouts: &[(About, Option<Revocation>)],
     ) -> Result<usize, CommunityError> {
         let wanted = to.len().saturating_mul(abouts.len());
         if wanted == 0 {
@@ -286,7 +289,7 @@ impl Operator {
                     jti: id.to_string(),
                     issued: now,
                     about: about.clone(),
-                    reason: reason.clone(),
+                    reason: reason.map(|revoked| revoked.reason.as_str().to_owned()),
                 };
                 let waiting = Waiting {
                     v: VERSION,
@@ -370,6 +373,12 @@ impl Operator {
         Ok(())
     }
 
+    /// A certificate that this community issued; `None`: its file is gone, and its members learn from the lists whose it was.
+    fn issued(&self, thumbprint: &str) -> Option<Box<Certificate>> {
+        let path = self.dir.join("issued").join(format!("{thumbprint}.cer"));
+        certificate(&path).ok().map(Box::new)
+    }
+
     fn forget(&self, name: &str) -> Result<(), CommunityError> {
         let path = queue(&self.dir).join(format!("{name}.json"));
         match std::fs::remove_file(&path) {
@@ -381,8 +390,19 @@ impl Operator {
     }
 }
 
-fn revoked(register: &Register) -> impl Iterator<Item = &crate::Member> {
+fn revoked(register: &Register) -> impl Iterator<Item = &Member> {
     register.members.iter().filter(|one| one.revoked.is_some())
+}
+
+/// Certifications that are revoked themselves; what the end of their signer ends goes with that.
+fn withdrawn(register: &Register) -> impl Iterator<Item = &IssuedCertification> {
+    register.certifications.iter().filter(|one| one.revoked.is_some())
+}
+
+/// What of all that is revoked stands in [`State::told`].
+fn ended(register: &Register) -> impl Iterator<Item = String> {
+    let certificates = revoked(register).map(|one| one.thumbprint.clone());
+    certificates.chain(withdrawn(register).map(|one| one.jti.clone()))
 }
 
 /// Where a Ward with this FHIR base takes signals.

@@ -7,7 +7,8 @@
 //! an unrevoked path to an anchor of that community through the authorities that issue to its members.
 //!
 //! A signal can only lower trust, and only below its sender:
-//! * A certificate that comes along and has a path in the sender's community is revoked here, at once and for good.
+//! * A certificate that comes along and has a path in the sender's community is revoked here, at once and for good; so is a
+//!   certification whose signer does.
 //! * An authority is not: the signed lists decide (and people: two of them). That one is named is an alarm.
 //! * Everything else is advice: written down for people, without effect.
 //!
@@ -26,14 +27,12 @@ use http::request::Parts;
 use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::sync::{Mutex, watch};
-use ward_core::{
-    BoxFuture, CommunityUri, CorrelationId, Event, EventKind, Thumbprint, Timestamp, crypto,
-};
+use ward_core::{BoxFuture, CommunityUri, CorrelationId, Event, EventKind, Timestamp, crypto};
 use ward_net::http::{Body, read_body};
 use ward_net::{Handler, Peer};
 use ward_policy::Subject;
 use ward_trust::signal::{About, MEDIA_TYPE, SignedSignal, speakers};
-use ward_trust::{Certificate, candidate_paths};
+use ward_trust::{Certificate, Certification, Community, candidate_paths};
 
 use self::answer::Refused;
 use self::seen::{Known, Seen};
@@ -223,8 +222,17 @@ impl SignalDesk {
         let (thumbprint, certificate) = match &signed.signal().about {
             About::Published => return Ok(Effect::Looked),
             About::Verification => return Ok(Effect::Nothing),
+            About::Certification { issuer, jti, signed: Some((exp, signer)) } => {
+                let community = speakers(&served.community);
+                if !signer.san_uris().contains(issuer) || !self.is_below(signer, signed, &community)
+                {
+                    return Ok(Effect::Advice("not signed in the sender's community"));
+                }
+                let id = Subject::Certification(Certification::id_of(issuer, jti, *exp));
+                return self.revoke(id, served, signed, correlation).await;
+            }
             About::Certification { .. } => {
-                return Ok(Effect::Advice("its status is asked of its issuer"));
+                return Ok(Effect::Advice("its signer did not come along"));
             }
             About::Other(_) => return Ok(Effect::Advice("not known here")),
             About::Certificate { thumbprint, certificate } => (*thumbprint, certificate.as_deref()),
@@ -241,23 +249,34 @@ impl SignalDesk {
             return Ok(Effect::Alarm);
         }
         let Some(certificate) = certificate else { return Ok(Effect::Looked) };
-        let now = self.issuer.deps.clock.now();
-        if candidate_paths(certificate, signed.extra(), community, now).is_err() {
+        if !self.is_below(certificate, signed, community) {
             return Ok(Effect::Advice("not issued in the sender's community"));
         }
-        self.revoke(thumbprint, served, signed, correlation).await
+        let own = self.issuer.certificates();
+        if own.iter().any(|(_, own)| own.thumbprint() == thumbprint) {
+            tracing::error!(
+                community = %community.uri,
+                "the community revoked this server's own certificate: partners refuse it; have another issued now"
+            );
+        }
+        self.revoke(Subject::Certificate(thumbprint), served, signed, correlation).await
     }
 
-    /// Ends everything that hangs on the certificate; in effect and in the log when it returns.
+    /// Whether the community issued it, revoked or not.
+    fn is_below(&self, one: &Certificate, signed: &SignedSignal, community: &Community) -> bool {
+        let now = self.issuer.deps.clock.now();
+        candidate_paths(one, signed.extra(), community, now).is_ok()
+    }
+
+    /// Ends everything that hangs on it; in effect and in the log when it returns.
     async fn revoke(
         &self,
-        thumbprint: Thumbprint,
+        subject: Subject,
         served: &Served,
         signed: &SignedSignal,
         correlation: CorrelationId,
     ) -> Result<Effect, Refused> {
         let issuer = &*self.issuer;
-        let subject = Subject::Certificate(thumbprint);
         let epochs = &issuer.deps.repositories.epochs;
         if epochs.current(&issuer.tenant, &subject) > 0 {
             return Ok(Effect::Nothing);
@@ -272,12 +291,6 @@ impl SignalDesk {
             event.with("signal", signal.jti.as_str()).with("signal_from", signal.issuer.as_str());
         let seq = epochs.bump(&issuer.tenant, &[subject], event).await?;
         issuer.settle(seq).await?;
-        if issuer.certificates().iter().any(|(_, own)| own.thumbprint() == thumbprint) {
-            tracing::error!(
-                community = %served.community.uri,
-                "the community revoked this server's own certificate: partners refuse it; have another issued now"
-            );
-        }
         Ok(Effect::Revoked)
     }
 

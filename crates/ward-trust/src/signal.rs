@@ -3,7 +3,8 @@
 //!
 //! **What is said** is CAEP's *credential-change* with `change_type` `revoke`. Of a certificate (`credential_type` `x509`) the subject
 //! is its SHA-256 as a URI (`ni:///sha-256;…`, RFC 6920 §3), and the certificate itself comes along in `x509_certificate`, so
-//! that a member sees whose it is. Of a certification (`udap-certification`) the subject is its `iss` and `jti`. *Published* is the
+//! that a member sees whose it is. Of a certification (`udap-certification`) the subject is its `iss` and `jti`; its `exp` and its signer's
+//! certificate come along. *Published* is the
 //! community's own event (`URI#published`): lists, or a bundle, are to be fetched anew. *Verification* (SSF) only tries the way.
 //!
 //! **What a signal may do** is the receiver's to say, not the document's: see `ward-issuer`. Refused here: another `typ`, `sub` and
@@ -59,6 +60,8 @@ pub enum About {
         issuer: String,
         /// Its `jti`.
         jti: String,
+        /// Its `exp`, and whose certificate signed it, if they came along.
+        signed: Option<(Timestamp, Box<Certificate>)>,
     },
     /// Lists or a bundle of the sender were published.
     Published,
@@ -84,7 +87,7 @@ impl About {
     pub fn subject(&self) -> String {
         match self {
             Self::Certificate { thumbprint, .. } => format!("certificate:{thumbprint}"),
-            Self::Certification { issuer, jti } => format!("certification:{issuer} {jti}"),
+            Self::Certification { issuer, jti, .. } => format!("certification:{issuer} {jti}"),
             Self::Published | Self::Verification => String::new(),
             Self::Other(event) => event.clone(),
         }
@@ -301,12 +304,19 @@ fn credential(
         text.filter(|text| is_plain_text(text, MAX_CHARS)).ok_or(SignalError::Claim("sub_id"))
     };
     let format = part("format")?;
+    let certificate = carried(change, limits)?;
     if kind == CERTIFICATION {
         if format != "jwt_id" {
             return Err(SignalError::Claim("sub_id"));
         }
         let (issuer, jti) = (part("iss")?.to_owned(), part("jti")?.to_owned());
-        return Ok(About::Certification { issuer, jti });
+        let exp = match change.get("certification_exp") {
+            None => None,
+            Some(_) => Some(
+                date(change, "certification_exp").ok_or(SignalError::Event("certification_exp"))?,
+            ),
+        };
+        return Ok(About::Certification { issuer, jti, signed: exp.zip(certificate) });
     }
     let thumbprint = Some(format)
         .filter(|format| *format == "uri")
@@ -315,20 +325,23 @@ fn credential(
         .and_then(|hash| hash.try_into().ok())
         .map(Thumbprint)
         .ok_or(SignalError::Claim("sub_id"))?;
-    let unfit = || SignalError::Event("x509_certificate");
-    let certificate = match change.get("x509_certificate") {
-        None => None,
-        Some(value) => {
-            let der = value.as_str().and_then(|text| STANDARD.decode(text).ok());
-            let der = der.filter(|der| der.len() <= limits.certificate_bytes).ok_or_else(unfit)?;
-            let found = Certificate::from_der(&der).map_err(|_| unfit())?;
-            Some(Box::new(found)).filter(|found| found.thumbprint() == thumbprint)
-        }
-    };
-    if change.contains_key("x509_certificate") && certificate.is_none() {
-        return Err(unfit());
+    if certificate.as_ref().is_some_and(|one| one.thumbprint() != thumbprint) {
+        return Err(SignalError::Event("x509_certificate"));
     }
     Ok(About::Certificate { thumbprint, certificate })
+}
+
+/// `x509_certificate`, if there is one: standard base64 of DER.
+fn carried(
+    change: &Map<String, Value>,
+    limits: &Limits,
+) -> Result<Option<Box<Certificate>>, SignalError> {
+    let Some(value) = change.get("x509_certificate") else { return Ok(None) };
+    let der = value.as_str().and_then(|text| STANDARD.decode(text).ok());
+    der.filter(|der| der.len() <= limits.certificate_bytes)
+        .and_then(|der| Certificate::from_der(&der).ok())
+        .map(|found| Some(Box::new(found)))
+        .ok_or(SignalError::Event("x509_certificate"))
 }
 
 /// `reason_admin`: a text by language; one is enough.
@@ -367,8 +380,12 @@ impl Signal {
                 let uri = format!("{NI}{}", URL_SAFE_NO_PAD.encode(thumbprint.0));
                 (CREDENTIAL_CHANGE.to_owned(), Some(json!({ "format": "uri", "uri": uri })))
             }
-            About::Certification { issuer, jti } => {
+            About::Certification { issuer, jti, signed } => {
                 set("credential_type", json!(CERTIFICATION));
+                if let Some((exp, signer)) = signed {
+                    set("certification_exp", json!(exp.as_seconds()));
+                    set("x509_certificate", json!(STANDARD.encode(signer.der())));
+                }
                 let subject = json!({ "format": "jwt_id", "iss": issuer, "jti": jti });
                 (CREDENTIAL_CHANGE.to_owned(), Some(subject))
             }

@@ -67,7 +67,16 @@ fn what_was_signed_is_read_back() {
     let lab = Lab::new();
     let abouts = [
         lab.signal().about,
-        About::Certification { issuer: "https://certifier.example".into(), jti: "c1".into() },
+        About::Certification {
+            issuer: "https://certifier.example".into(),
+            jti: "c1".into(),
+            signed: None,
+        },
+        About::Certification {
+            issuer: "https://certifier.example".into(),
+            jti: "c1".into(),
+            signed: Some((now(), Box::new(lab.member.certificate.clone()))),
+        },
         About::Published,
         About::Verification,
         About::Other("https://events.example/else".to_owned()),

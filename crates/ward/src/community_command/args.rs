@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use ward_community::{Profile, Reason};
 
 use super::certify_args::{CertificationAct, Certify, StatusListen};
+use super::signals::{Reach, SignalsAct};
 
 /// Run a trust community: its authorities, its members' certificates, revocation lists and OCSP answers.
 ///
@@ -37,6 +38,9 @@ pub(crate) enum Community {
     /// Certifications that were issued.
     #[command(subcommand)]
     Certification(CertificationAct),
+    /// Members that are told at once when trust ends.
+    #[command(subcommand)]
+    Signals(SignalsAct),
     Serve(Serve),
 }
 
@@ -299,6 +303,8 @@ pub(crate) struct Serve {
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) status: StatusListen,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,6 +12,7 @@ pub(crate) mod certify_args;
 mod members;
 mod pem_files;
 mod place;
+mod signals;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -118,6 +119,7 @@ pub(crate) async fn run(
         }
         Community::Certify(options) => certify::certify(ui, options, &system).await?,
         Community::Certification(act) => certify::run(ui, act, &system).await?,
+        Community::Signals(act) => signals::run(ui, act, &system).await?,
         Community::Serve(options) => serve(ui, options, &system).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -259,9 +261,11 @@ async fn serve(
             }
         }
     };
+    let pushing = signals::push(signals::pusher(&home, &options.reach, system)?, &home);
     let interrupted = crate::demo::interrupted();
     tokio::select! {
         () = upkeep => {}
+        () = pushing => {}
         ended = interrupted => ended?,
     }
     server.shutdown(Duration::from_secs(1)).await;

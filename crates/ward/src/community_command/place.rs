@@ -173,7 +173,11 @@ impl<'a> Home<'a> {
         let _held = hold(self.dir()).await?;
         let (deps, log) = self.deps(false)?;
         let done = match Operator::open(self.ca(), deps).await {
-            Ok(operator) => act(&operator).await,
+            Ok(operator) => {
+                let done = act(&operator).await;
+                super::signals::tell(&operator).await;
+                done
+            }
             Err(error) => Err(error.into()),
         };
         log.close().await;

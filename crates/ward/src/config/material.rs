@@ -438,7 +438,7 @@ fn followed(
     }
 }
 
-fn system_roots() -> Vec<Vec<u8>> {
+pub(crate) fn system_roots() -> Vec<Vec<u8>> {
     let Some(bytes) = SYSTEM_ROOTS.iter().find_map(|path| fs::read(path).ok()) else {
         return Vec::new();
     };

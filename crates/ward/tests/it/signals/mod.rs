@@ -1,6 +1,7 @@
 //! Signals of a community over sockets (issue 4 Build 6; RFC 8417, RFC 8935; amendments, "Signals"; `smart.md` bad input 91): a lying,
 //! replayed or foreign one does nothing, and what a true one ends is ended before it is acknowledged.
 
+mod pushed;
 mod receiver;
 mod table;
 

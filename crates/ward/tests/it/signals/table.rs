@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use ward_core::Limits;
+use ward_core::{Limits, Timestamp};
 use ward_trust::signal::About;
 use ward_trust::{Alg, Certificate};
 
@@ -116,6 +116,8 @@ async fn signals_table() {
     let lapsed = pki.issue(&Leaf { days: (-20, -1), ..Leaf::client("https://lapsed.example/app") });
     let stranger = pki.impostor(&Leaf::client("https://stranger.example/app"));
     let fresh = pki.client("https://fresh.example/app");
+    let certifier = pki.client("https://certifier.example");
+    let ends = Timestamp::from_seconds(1_900_000_000);
     let named = certificate(&member);
 
     let (mut wrong, mut count) = (Vec::new(), 0);
@@ -136,6 +138,22 @@ async fn signals_table() {
             Some("certification") => About::Certification {
                 issuer: "https://certifier.example".to_owned(),
                 jti: "c1".to_owned(),
+                signed: None,
+            },
+            Some("own-certification") => About::Certification {
+                issuer: "https://certifier.example".to_owned(),
+                jti: "c2".to_owned(),
+                signed: Some((ends, Box::new(certificate(&certifier)))),
+            },
+            Some("foreign-certification") => About::Certification {
+                issuer: "https://certifier.example".to_owned(),
+                jti: "c3".to_owned(),
+                signed: Some((ends, Box::new(certificate(&foreign)))),
+            },
+            Some("others-certification") => About::Certification {
+                issuer: "https://certifier.example".to_owned(),
+                jti: "c4".to_owned(),
+                signed: Some((ends, Box::new(certificate(&fresh)))),
             },
             Some("published") => About::Published,
             Some("verification") => About::Verification,
@@ -211,6 +229,12 @@ async fn signals_table() {
     for one in [&foreign, &lapsed, &stranger] {
         assert!(!is_ended(&world, &certificate(one)));
     }
+    let epoch = |jti: &str| {
+        let id = ward_trust::Certification::id_of("https://certifier.example", jti, ends);
+        let subject = ward_policy::Subject::Certification(id);
+        world.house.repositories.epochs.current(&ward_core::TenantId::default_tenant(), &subject)
+    };
+    assert_eq!([epoch("c1"), epoch("c2"), epoch("c3"), epoch("c4")], [0, 1, 0, 0]);
     // The same, without a fault.
     let document = signal(&world, "last", revoked(&named)).sign(&senders["community"].identity);
     assert_eq!(super::push(&world, &document.unwrap()).await.status, 202);
