@@ -7,6 +7,7 @@ mod db;
 mod epochs;
 mod grants;
 mod hanging;
+mod held;
 mod holds;
 mod incidents;
 mod migrate;
@@ -58,6 +59,7 @@ pub struct Store {
     rng: Arc<dyn Rng>,
     epochs: Arc<epochs::EpochMap>,
     grants: Arc<grants::Held>,
+    registrations: Arc<held::Held>,
     rosters: Arc<rosters::Held>,
     /// Sealed records that were opened.
     opened: AtomicU64,
@@ -104,6 +106,7 @@ impl Store {
             rng,
             epochs,
             grants: Arc::default(),
+            registrations: Arc::default(),
             rosters: Arc::default(),
             opened: AtomicU64::new(0),
             checked: Mutex::default(),

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use ward_core::{ClientId, ClientUri, CommunityUri, Event, OutboxSeq, TenantId};
+use ward_core::{ClientId, ClientUri, CommunityUri, Event, KeyPurpose, OutboxSeq, TenantId};
 use ward_policy::{Subject, scopes_shrink};
 
+use super::held::Entry;
 use super::{Sealed, Store, epochs, hanging, id_bytes, limit};
 use crate::StoreError;
 use crate::hanging::Reach;
@@ -94,13 +95,27 @@ impl Store {
         Ok(registration)
     }
 
+    /// A registration from memory, if it could be opened now.
+    async fn handed_out(
+        &self,
+        tenant: &TenantId,
+        entry: Arc<Entry>,
+    ) -> Result<Arc<Entry>, StoreError> {
+        self.vault.by_id(tenant, KeyPurpose::Record, entry.key).await?;
+        Ok(entry)
+    }
+
     /// The registration of a client URI, with the octets of its row.
     async fn stored_by_uri(
         &self,
         tenant: &TenantId,
         community: &CommunityUri,
         uri: &ClientUri,
-    ) -> Result<Option<(Registration, Vec<u8>)>, StoreError> {
+    ) -> Result<Option<Arc<Entry>>, StoreError> {
+        let changes = match self.registrations.by_place(tenant, community, uri) {
+            Ok(entry) => return self.handed_out(tenant, entry).await.map(Some),
+            Err(changes) => changes,
+        };
         let key = (tenant.clone(), community.clone(), uri.clone());
         let found = self
             .db
@@ -114,21 +129,19 @@ impl Store {
             })
             .await?;
         let Some(found) = found else { return Ok(None) };
-        let octets = found.1.bytes.clone();
+        let (row, key) = (found.1.bytes.clone(), found.1.key);
         let registration = self.open_registration(tenant, found).await?;
         if registration.community != *community || registration.uri != *uri {
             return Err(StoreError::Damaged { table: TABLE });
         }
-        Ok(Some((registration, octets)))
+        let entry = Arc::new(Entry { registration, row, key });
+        self.registrations.loaded(changes, &entry);
+        Ok(Some(entry))
     }
 }
 
-/// What a registration shall be found by: as it was told, or as before if only its end is written.
-fn marks(
-    registration: &Registration,
-    reach: Option<&Reach>,
-    old: Option<&([u8; 16], Marked)>,
-) -> Marked {
+/// What a registration shall be found by: as it was told, or as before if its certificate is the same.
+fn marks(registration: &Registration, reach: Option<&Reach>, kept: Option<&Marked>) -> Marked {
     if let Some(reach) = reach {
         return Marked {
             reach: Some(reach.under.to_vec()),
@@ -136,16 +149,11 @@ fn marks(
             ends: Some(hanging::end(registration, reach)),
         };
     }
-    match old {
-        Some((id, was)) if id == registration.client.as_bytes() && registration.cancelled => {
-            Marked {
-                reach: was.reach.clone(),
-                hangs: was.hangs.clone(),
-                ends: was.ends.map(|_| i64::MAX),
-            }
-        }
-        _ => Marked::default(),
-    }
+    kept.map_or_else(Marked::default, |was| Marked {
+        reach: was.reach.clone(),
+        hangs: was.hangs.clone(),
+        ends: if registration.cancelled { was.ends.map(|_| i64::MAX) } else { was.ends },
+    })
 }
 
 impl Registrations for Store {
@@ -155,12 +163,21 @@ impl Registrations for Store {
         client: ClientId,
     ) -> Kept<'a, Option<Registration>> {
         Box::pin(async move {
+            let changes = match self.registrations.by_client(tenant, client) {
+                Ok(entry) => {
+                    let entry = self.handed_out(tenant, entry).await?;
+                    return Ok(Some(entry.registration.clone()));
+                }
+                Err(changes) => changes,
+            };
             let whose = tenant.clone();
             let found = self.db.query(move |db| by_client(db, &whose, client)).await?;
-            match found {
-                Some(found) => self.open_registration(tenant, found).await.map(Some),
-                None => Ok(None),
-            }
+            let Some(found) = found else { return Ok(None) };
+            let (row, key) = (found.1.bytes.clone(), found.1.key);
+            let registration = self.open_registration(tenant, found).await?;
+            let entry = Arc::new(Entry { registration, row, key });
+            self.registrations.loaded(changes, &entry);
+            Ok(Some(entry.registration.clone()))
         })
     }
 
@@ -171,7 +188,8 @@ impl Registrations for Store {
         uri: &'a ClientUri,
     ) -> Kept<'a, Option<Registration>> {
         Box::pin(async move {
-            Ok(self.stored_by_uri(tenant, community, uri).await?.map(|(found, _)| found))
+            let found = self.stored_by_uri(tenant, community, uri).await?;
+            Ok(found.map(|entry| entry.registration.clone()))
         })
     }
 
@@ -188,16 +206,23 @@ impl Registrations for Store {
             let found = self.stored_by_uri(&tenant, community, uri).await?;
             let (before, demanded) = match (expected, found) {
                 (Expected::Absent, None) => (None, Demanded::Nothing),
-                (Expected::Unchanged(expected), Some((found, octets))) if *expected == found => {
-                    (Some(found), Demanded::Row(octets))
+                (Expected::Unchanged(expected), Some(found)) if *expected == found.registration => {
+                    let row = found.row.clone();
+                    (Some(found), Demanded::Row(row))
                 }
-                (Expected::Client(id), Some((found, _)))
-                    if found.client == id && client == id && registration.cancelled =>
+                (Expected::Client(id), Some(found))
+                    if found.registration.client == id
+                        && client == id
+                        && registration.cancelled =>
                 {
                     (Some(found), Demanded::Client(*id.as_bytes()))
                 }
                 _ => return Err(StoreError::Conflict),
             };
+            let before = before.as_ref().map(|found| &found.registration);
+            let same_path = before.is_some_and(|before| {
+                before.client == client && before.thumbprint == registration.thumbprint
+            });
             // What the client was allowed ends with what allowed it.
             let ended = before
                 .filter(|before| {
@@ -210,6 +235,7 @@ impl Registrations for Store {
             let sealed = self.seal(place, &registration).await?;
             let (whose, now) = (tenant.clone(), self.clock.now());
             let (map, also) = (Arc::clone(&self.epochs), tenant.clone());
+            let held = Arc::clone(&self.registrations);
             self.change(
                 &tenant,
                 event,
@@ -233,7 +259,8 @@ impl Registrations for Store {
                         Some((old, _)) => Some((*old, marked(db, &whose, *old)?)),
                         None => None,
                     };
-                    let marks = marks(&registration, reach.as_ref(), old.as_ref());
+                    let kept = old.as_ref().filter(|_| same_path).map(|(_, was)| was);
+                    let marks = marks(&registration, reach.as_ref(), kept);
                     if let Some((old, was)) = &old {
                         let same = *old == *client.as_bytes();
                         let now_on = marks.hangs.as_deref().filter(|_| same).unwrap_or_default();
@@ -262,9 +289,17 @@ impl Registrations for Store {
                         marks.hangs,
                         marks.ends
                     ])?;
-                    epochs::bump(db, &whose, ended, now)
+                    let raised = epochs::bump(db, &whose, ended, now)?;
+                    Ok((
+                        raised,
+                        Arc::new(Entry { registration, row: sealed.bytes, key: sealed.key }),
+                    ))
                 },
-                move |raised| map.raise(&also, raised),
+                move |(raised, entry)| {
+                    // First: who reads the new epochs must find the new registration.
+                    held.replaced(entry);
+                    map.raise(&also, raised);
+                },
             )
             .await
         })
