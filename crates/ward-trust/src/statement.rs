@@ -10,7 +10,7 @@ use ward_core::{ClientUri, Limits, Timestamp};
 
 use crate::claims::{ClaimFault, envelope, issuer};
 use crate::uri::{HttpsUrl, is_absolute_uri, is_plain_text};
-use crate::{Fault, JoseError, Profile, Verified};
+use crate::{Certificate, Fault, JoseError, Profile, Verified};
 
 /// Entries of one array parameter (P08).
 const MAX_ENTRIES: usize = 20;
@@ -161,9 +161,20 @@ impl SoftwareStatement {
         now: Timestamp,
         limits: &Limits,
     ) -> Result<Self, StatementError> {
-        let claims = jws.claims();
+        Self::of_claims(profile, jws.claims(), jws.leaf(), registration_endpoint, now, limits)
+    }
+
+    /// The same for claims that somebody proved to be said of the client with this certificate, in whatever way (§8.20).
+    pub fn of_claims(
+        profile: Profile,
+        claims: &Map<String, Value>,
+        certificate: &Certificate,
+        registration_endpoint: &str,
+        now: Timestamp,
+        limits: &Limits,
+    ) -> Result<Self, StatementError> {
         let iss = issuer(claims)?;
-        let uris = jws.leaf().san_uris();
+        let uris = certificate.san_uris();
         if uris.is_empty() {
             // X38–X40: a certificate without any URI is a matter of trust, not of this statement.
             let fault = Fault::new("X38", "the certificate names no URI");

@@ -161,6 +161,7 @@ fn usr_01_the_object_is_known_checked_or_required() {
     assert!(!format!("{context:?}").contains("Unmistakable"));
 }
 
+/// USR-02, USR-03, USR-04, USR-05, USR-06, B34.
 #[test]
 fn usr_02_to_06_and_b34() {
     let mut rules = community(&[]);

@@ -152,6 +152,7 @@ fn tef_10_treatment_names_its_provider_by_number() {
     }
 }
 
+/// TEF-07, TEF-09, B31, B32, B33.
 #[test]
 fn tef_07_tef_09_and_b31_to_b33() {
     let (provider, stranger) = (Provider::new(), Provider::new());

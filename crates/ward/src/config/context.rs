@@ -3,9 +3,10 @@
 use serde::de::{Deserialize, Deserializer, Error as _};
 use ward_core::ClientUri;
 use ward_trust::Profile;
-use ward_trust::context::{ConsentDemand, ContextRules, IdentityProvider, Keys, UserObject, tefca};
+use ward_trust::context::tefca::{BASIC_CERTIFICATION, COMMUNITY};
+use ward_trust::context::{ConsentDemand, ContextRules, IdentityProvider, Keys, UserObject};
 
-use super::{Community, Config, Problem, Unknown, material};
+use super::{Certification, Community, Config, Problem, Unknown, material};
 
 /// Reads a word of a closed list.
 fn word<'de, D: Deserializer<'de>, T: Copy>(from: D, all: &[(T, &str)]) -> Result<T, D::Error> {
@@ -64,6 +65,12 @@ pub(super) fn problems(config: &Config, at: usize, one: &Community, found: &mut 
         if one.max_purposes.is_some_and(|most| most > 1) {
             let what = "is more than the profile tefca admits".to_owned();
             refuse("max_purposes", what, "take it out: it is always 1 there");
+        }
+        let basic = |known: &Certification| known.required && known.uri == BASIC_CERTIFICATION;
+        if one.bundle.is_none() && !one.certification.iter().any(basic) {
+            let what = "lacks TEFCA's basic certification (TEF-02)".to_owned();
+            let way = "add [[community.certification]] with required = true and this uri: https://rce.sequoiaproject.org/udap/profiles/basic-app-certification";
+            refuse("certification", what, way);
         }
         if one.bare_purposes {
             let what = "is set, but TEFCA's purposes have their code system".to_owned();
@@ -147,8 +154,8 @@ pub(super) fn notes(one: &Community) -> Vec<String> {
                  the SOPs before relying on them (docs/profiles.md)"
                     .to_owned(),
             );
-            if one.uri != tefca::COMMUNITY {
-                notes.push(format!("profile tefca, but the community is not {}", tefca::COMMUNITY));
+            if one.uri != COMMUNITY {
+                notes.push(format!("profile tefca, but the community is not {COMMUNITY}"));
             }
             if one.identity_provider.is_empty() {
                 notes.push(
@@ -159,4 +166,131 @@ pub(super) fn notes(one: &Community) -> Vec<String> {
         }
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use ward_core::Purpose;
+
+    use super::*;
+
+    const REST: &str = r#"
+[listen]
+address = "127.0.0.1:8443"
+origin = "https://ward.example.org"
+certificate = "tls/certificate.pem"
+key = "tls/key.pem"
+[upstream]
+base = "http://127.0.0.1:8080/fhir"
+[scopes]
+supported = ["system/Patient.rs"]
+[keys]
+key_file = "vault.key"
+[[community]]
+uri = "https://community.example/trust"
+anchors = "community/anchors.pem"
+certificate = "community/certificate.pem"
+key = "community/key.pem"
+"#;
+    const BASIC: &str = r#"
+[[community.certification]]
+uri = "https://rce.sequoiaproject.org/udap/profiles/basic-app-certification"
+required = true
+"#;
+
+    fn read(keys: &str) -> Result<Config, Vec<Problem>> {
+        let config = Config::parse(&format!("{REST}{keys}"))?;
+        let problems = config.problems();
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    #[test]
+    fn a_community_says_its_rules() {
+        let config = read("").unwrap();
+        let plain = rules(&config, 0).unwrap();
+        assert_eq!(config.community[0].profile, Profile::Stu2);
+        assert!(!plain.bare_purposes && !plain.refuse_unknown && plain.consent.is_none());
+        assert_eq!(plain.user, UserObject::Unknown);
+        assert!(notes(&config.community[0]).is_empty());
+        let config = read(
+            r#"profile = "stu1"
+purposes = ["SYSDEV", "ELIGDTRM"]
+max_purposes = 1
+bare_purposes = true
+subject_id_systems = ["urn:oid:2.16.840.1.113883.4.6"]
+subject_roles = ["http://nucc.org/provider-taxonomy#"]
+consent_policies = ["urn:oid:1.2.3", "urn:oid:1.2.4"]
+consent_required = ["urn:oid:1.2.3"]
+consent_form = "https://hospital.example/consent"
+unknown_extensions = "refuse"
+hl7_b2b_user = "required"
+"#,
+        )
+        .unwrap();
+        let one = &config.community[0];
+        let all = rules(&config, 0).unwrap();
+        assert_eq!((one.profile, one.max_purposes), (Profile::Stu1, Some(1)));
+        assert_eq!(one.purposes, [Purpose::SystemDevelopment, Purpose::Eligibility]);
+        assert!(all.bare_purposes && all.refuse_unknown);
+        assert_eq!(all.user, UserObject::Required);
+        assert_eq!(all.subject_roles.len() + all.subject_id_systems.len(), 2);
+        assert_eq!(all.consent.unwrap().form.as_deref(), Some("https://hospital.example/consent"));
+        assert!(notes(one)[0].contains("scope"));
+    }
+
+    /// TEF-01, TEF-02: a community of the profile demands the basic certification, and what is unverified is said.
+    #[test]
+    fn tefca_says_that_it_is_unverified_and_wants_its_certification() {
+        let problems = read("profile = \"tefca\"\n").unwrap_err();
+        assert_eq!(problems[0].key, "community[0].certification");
+        assert!(problems[0].way.contains(BASIC_CERTIFICATION));
+        let optional = BASIC.replace("true", "false");
+        assert!(read(&format!("profile = \"tefca\"\n{optional}")).is_err());
+        let config = read(&format!("profile = \"tefca\"\n{BASIC}")).unwrap();
+        let said = notes(&config.community[0]).join("\n");
+        for word in ["unverified", COMMUNITY, "T-IAS"] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_names_its_key() {
+        const PROVIDER: &str = r#"
+[[community.identity_provider]]
+issuer = "https://csp.example"
+jwks = "csp.json"
+audiences = ["urn:oid:1.2.3"]
+"#;
+        let tefca =
+            |keys: &str, tables: &str| format!("profile = \"tefca\"\n{keys}\n{BASIC}{tables}");
+        for (key, text) in [
+            ("stu1", "stu1 = true".to_owned()),
+            ("profile", "profile = \"stu3\"".to_owned()),
+            ("max_purposes", "max_purposes = 0".to_owned()),
+            ("subject_id_systems", "subject_id_systems = [\"npi\"]".to_owned()),
+            ("consent_policies", "consent_policies = [\"yes\"]".to_owned()),
+            (
+                "consent_required",
+                "consent_policies = [\"urn:x:1\"]\nconsent_required = [\"urn:x:2\"]".to_owned(),
+            ),
+            ("consent_form", "consent_form = \"https://a.example/\"".to_owned()),
+            (
+                "consent_form",
+                "consent_required = [\"urn:x:2\"]\nconsent_form = \"a.html\"".to_owned(),
+            ),
+            ("identity_provider", PROVIDER.to_owned()),
+            ("max_purposes", tefca("max_purposes = 2", "")),
+            ("bare_purposes", tefca("bare_purposes = true", "")),
+            ("identity_provider[1].issuer", tefca("", &PROVIDER.repeat(2))),
+            ("identity_provider[0].issuer", tefca("", &PROVIDER.replace("https:", "http:"))),
+            ("identity_provider[0].audiences", tefca("", &PROVIDER.replace("urn:oid:", "x"))),
+        ] {
+            let problems = read(&text).unwrap_err();
+            let named = problems.iter().any(|one| one.key == format!("community[0].{key}"));
+            assert!(named && problems.iter().all(|one| !one.way.is_empty()), "{key}: {problems:?}");
+        }
+        // A key file that is none is said when it is opened.
+        let config = read(&tefca("", PROVIDER)).unwrap();
+        assert_eq!(rules(&config, 0).unwrap_err()[0].key, "community[0].identity_provider[0].jwks");
+    }
 }

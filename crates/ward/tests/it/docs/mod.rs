@@ -72,6 +72,7 @@ pages! {
     observe: "docs/observe.md",
     community: "docs/community.md",
     load_balancer: "docs/load-balancer.md",
+    profiles: "docs/profiles.md",
     when_something_is_down: "docs/when-something-is-down.md",
     hapi: "docs/in-front-of/hapi.md",
     helios: "docs/in-front-of/helios.md",
