@@ -1,9 +1,53 @@
 //! The other side of the wire: a UDAP/SMART client library that others can use alone.
 //!
-//! The client half of the HL7 FAST Security IG 2.0.0 (`udap.md` §3, CLI-01..24): discovery with
-//! validation of signed metadata, registration, authentication tokens with `hl7-b2b`, and calls. When
-//! a check fails, nothing further is sent (CLI-06), and the error names the check and what to do.
-//! Redirects are never followed; a token is only ever sent to the FHIR base that it was issued for.
+//! The client half of HL7 FAST Security (UDAP; IG 2.0.0, `udap.md` §3, CLI-01..24): discovery with validation of
+//! signed metadata, dynamic registration, authentication tokens with `hl7-b2b`, and calls. What it keeps to:
+//!
+//! * When a check fails, nothing further is sent (CLI-06), and [`ClientError`] names the check and the way out.
+//! * What a server must refuse is not sent to it (CLI-11, CLI-22): the rules of a server are applied beforehand.
+//! * A token is used for the organisation, person and purpose that were asserted for it, at the FHIR base that it
+//!   was issued for, and nowhere else (CLI-24).
+//! * Redirects are never followed; answers are bounded in size and time; revocation fails closed (CLI-09).
+//!
+//! It stands on `ward-core`, `ward-trust` and `ward-net` and knows nothing of Ward's server.
+//!
+//! # An example
+//!
+//! A partner organisation that has a certificate of a trust community reads a patient:
+//!
+//! ```no_run
+//! use ward_client::{Egress, Hl7B2b, OrganizationUri, Purpose, RegistrationRequest, Secret, Setup, on_behalf_of};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let setup = Setup {
+//!     community: "https://community.example/trust",
+//!     anchors: &std::fs::read("community-root.pem")?,
+//!     tls_roots: &std::fs::read("/etc/ssl/certs/ca-certificates.crt")?,
+//!     egress: &Egress::public_only(),
+//! };
+//! let client = setup.client(&std::fs::read("certificate.pem")?, &Secret::new(std::fs::read("key.pem")?))?;
+//!
+//! // Believed only if its signature, its certificate's path and its revocation hold.
+//! let base = "https://hospital.example/default/fhir";
+//! let server = client.discover(base).await?;
+//!
+//! // Again later: the same registration is replaced, and its client id is kept by the server.
+//! let uri = client.uri().ok_or("the certificate names no URI")?;
+//! let request = RegistrationRequest::client_credentials(
+//!     uri, "Sample application", "mailto:ops@partner.example", "system/Patient.rs");
+//! let registered = client.register(&server, &request).await?;
+//!
+//! let organization = OrganizationUri::parse("urn:oid:2.16.840.1.113883.19.5")?;
+//! let treatment: Hl7B2b = on_behalf_of(organization, Purpose::Treatment);
+//! let token = client.token(&server, &registered, "system/Patient.rs", &treatment).await?;
+//! let answer = client.get(base, "/Patient/123", &token).await?;
+//! assert_eq!(answer.status(), 200);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same as programs: `examples/discover.rs` and `examples/read.rs`. Members of several communities use
+//! [`Memberships`]; [`checks`] tells step by step what was checked.
 
 mod call;
 pub mod checks;
@@ -11,14 +55,14 @@ mod discovery;
 mod error;
 mod membership;
 mod registration;
+mod setup;
 mod token;
 mod transport;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use ward_core::{Clock, Limits, Rng, Thumbprint, crypto};
-use ward_trust::{Community, SigningIdentity};
+use ward_core::{Clock, Rng, Thumbprint, crypto};
 
 pub use discovery::{Discovery, Document};
 pub use error::{ClientError, Origin};
@@ -26,9 +70,21 @@ pub use membership::{Joined, Membership, Memberships, PassedOver, Step, Stopped}
 pub use registration::{
     Registered, RegistrationGrant, RegistrationRequest, ScopeDifference, Standing,
 };
-pub use token::Token;
+pub use setup::{Setup, SetupError};
+pub use token::{Token, on_behalf_of};
 pub use transport::{Lists, Transport};
-pub use ward_trust::{Discovered, Hl7B2b};
+pub use ward_core::{
+    ClientUri, CommunityUri, Limits, OrganizationUri, Purpose, Secret, SystemClock, SystemRng,
+    Timestamp,
+};
+pub use ward_net::client::{Egress, FetchError, HttpClient};
+pub use ward_net::lists::RevocationLists;
+pub use ward_trust::{Certificate, Community, Discovered, Hl7B2b, SigningIdentity};
+
+/// The README's example is compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// What a client is made of.
 #[derive(Clone)]

@@ -58,6 +58,21 @@ pub struct RegistrationRequest {
     pub certifications: Vec<String>,
 }
 
+impl RegistrationRequest {
+    /// For a machine: client credentials, one contact, no logo.
+    pub fn client_credentials(uri: ClientUri, name: &str, contact: &str, scope: &str) -> Self {
+        Self {
+            uri,
+            client_name: name.to_owned(),
+            contacts: vec![contact.to_owned()],
+            logo_uri: None,
+            scope: scope.to_owned(),
+            grant: RegistrationGrant::ClientCredentials,
+            certifications: Vec::new(),
+        }
+    }
+}
+
 /// How the granted scopes differ from those that were asked for (CLI-16).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScopeDifference {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use serde_json::{Value, json};
-use ward_core::{Secret, Timestamp, crypto};
+use ward_core::{OrganizationUri, Purpose, Secret, Timestamp, crypto};
 use ward_trust::{Discovered, Hl7B2b};
 
 use crate::discovery::{MAX_DOCUMENT, percent_encode};
@@ -66,6 +66,20 @@ impl Token {
     /// The token itself, for the one header that needs it.
     pub fn expose(&self) -> &str {
         self.value.expose()
+    }
+}
+
+/// `hl7-b2b` for an organisation and one purpose of use, without a person (IG §5.2.1.1).
+pub fn on_behalf_of(organization: OrganizationUri, purpose: Purpose) -> Hl7B2b {
+    Hl7B2b {
+        subject_name: None,
+        subject_id: None,
+        subject_role: None,
+        organization_id: organization,
+        organization_name: None,
+        purposes: vec![purpose],
+        consent_policy: Vec::new(),
+        consent_reference: Vec::new(),
     }
 }
 

@@ -31,7 +31,7 @@ impl Transport for Carried {
         request: Request<bytes::Bytes>,
         max_body: usize,
         timeout: std::time::Duration,
-    ) -> BoxFuture<'_, Result<http::Response<bytes::Bytes>, ward_net::client::FetchError>> {
+    ) -> BoxFuture<'_, Result<http::Response<bytes::Bytes>, FetchError>> {
         self.0.send(request, max_body, timeout)
     }
 }

@@ -87,6 +87,7 @@ pub(super) async fn update(talk: &mut Talk, wanted: &ClientUpdate) -> Result<(),
     let certifications = certifications(&wanted.certification)?;
     again(talk, server, who, |mut asked, member| {
         change(&mut asked);
+        let certifications = certifications.clone();
         RegistrationRequest { certifications, ..asked.request(member.uri.clone()) }
     })
     .await
@@ -105,12 +106,20 @@ async fn again(
     talk: &mut Talk,
     server: &ClientServer,
     who: &ClientIdentity,
-    request: impl FnOnce(Asked, &Membership) -> RegistrationRequest,
+    request: impl Fn(Asked, &Membership) -> RegistrationRequest,
 ) -> Result<(), Failure> {
     let parts = Parts::new(talk, &server.trust, Some(who))?;
     let mut state = State::read(&who.state)?;
     let memberships = preferred(&parts.memberships()?, &state, &server.base);
-    // With one membership all is known that can be known before the server is asked (CLI-11).
+    // CLI-11: before anything is sent, for what is remembered of this base.
+    for member in &memberships {
+        let known = state.registrations.iter().find(|kept| is_of(kept, member, &server.base));
+        if let Some(asked) = known.and_then(|kept| kept.asked.clone())
+            && let Err(error) = member.client.check(&request(asked, member))
+        {
+            talk.step("registration", checks::REGISTRATION, &parts, Err::<(), _>(error))?;
+        }
+    }
     let joined = parts.join(talk, server, &memberships).await?;
     let member = &joined.membership;
     let kept = remembered(&state, &who.state, &joined)?;
@@ -204,15 +213,17 @@ pub(super) fn status(talk: &mut Talk, wanted: &ClientStatus) -> Result<(), Failu
     Ok(())
 }
 
+/// Whether this is what the member registered at this base.
+fn is_of(kept: &Kept, member: &Membership, base: &str) -> bool {
+    kept.base == base
+        && kept.community == member.client.community().uri.as_str()
+        && kept.client_uri == member.uri.as_str()
+}
+
 /// The memberships that are registered at this base, if there are such; else all.
 pub(super) fn preferred(memberships: &Memberships, state: &State, base: &str) -> Memberships {
-    let is_registered = |member: &&Membership| {
-        state.registrations.iter().any(|kept| {
-            kept.base == base
-                && kept.community == member.client.community().uri.as_str()
-                && kept.client_uri == member.uri.as_str()
-        })
-    };
+    let is_registered =
+        |member: &&Membership| state.registrations.iter().any(|kept| is_of(kept, member, base));
     let known: Vec<Membership> = memberships.iter().filter(is_registered).cloned().collect();
     if known.is_empty() { memberships.clone() } else { Memberships::new(known) }
 }

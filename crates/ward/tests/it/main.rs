@@ -21,6 +21,7 @@ mod bad_input;
 mod bundle;
 mod check_command;
 mod client_command;
+mod client_examples;
 mod client_rows;
 mod command_line;
 mod community;

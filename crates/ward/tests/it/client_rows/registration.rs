@@ -89,6 +89,11 @@ async fn what_a_server_must_refuse_is_not_sent_to_it() {
         assert_eq!(told["error"]["origin"], "client", "{what}");
         assert!(stage.at.words().is_empty(), "CLI-11: {what}");
     }
+    // A change of what is registered too.
+    let stage = stage.registered().await;
+    let said = stage.client("update", &["--contact", "nobody"]).await;
+    assert_eq!((said.code(), said.json()["error"]["rule"].as_str()), (2, Some("REG-15")));
+    assert!(stage.at.words().is_empty(), "CLI-11: update");
     // Another's URI.
     let said = stage
         .client("register", &[&CONTACT[..], &["--client-uri", "https://x.example/"]].concat())
