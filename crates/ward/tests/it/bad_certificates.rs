@@ -160,6 +160,10 @@ fn members(pki: &mut Pki, secret: &str) -> HashMap<&'static str, Member> {
         let other = pki.another_root("A stranger to this list", |_| {});
         pki.put_foreign_list(one, &other);
     });
+    listed("list-namesake", &|pki, one| {
+        let other = pki.another_root("list-namesake", |_| {});
+        pki.put_foreign_list(one, &other);
+    });
     listed("list-future", &|pki, one| {
         pki.put_list(one, |p| (p.this_update, p.next_update) = (days(1), days(2)));
     });
@@ -203,6 +207,13 @@ fn members(pki: &mut Pki, secret: &str) -> HashMap<&'static str, Member> {
         ("ocsp-stale", Says::Stale),
         ("ocsp-stranger", Says::Stranger),
         ("ocsp-member", Says::Member),
+        ("ocsp-late-responder", Says::LateResponder),
+        ("ocsp-foreign-responder", Says::ForeignResponder),
+        ("ocsp-about-another", Says::AboutAnother),
+        ("ocsp-nonced", Says::Nonced),
+        ("ocsp-busy", Says::Busy),
+        ("ocsp-page", Says::Page),
+        ("ocsp-huge", Says::Huge),
     ] {
         add(name, pki.with_ocsp(ISS, says));
     }
@@ -265,14 +276,14 @@ async fn shown(world: &World, member: &Member, client: &str) -> (Answer, Answer)
     (register(world, member, ISS).await, ask(world, member, client).await)
 }
 
-async fn register(world: &World, member: &Member, iss: &str) -> Answer {
+pub async fn register(world: &World, member: &Member, iss: &str) -> Answer {
     let words = world.words(iss, "");
     let statement = jwt(&World::good_row(), &words, world.statement_claims(iss), member, member);
     let body = json!({ "udap": "1", "software_statement": statement }).to_string();
     world.post(&world.register, "application/json", &body, &[]).await
 }
 
-async fn ask(world: &World, member: &Member, client: &str) -> Answer {
+pub async fn ask(world: &World, member: &Member, client: &str) -> Answer {
     let words = world.words(ISS, client);
     let claims = world.assertion_claims(client);
     let assertion = jwt(&World::good_row(), &words, claims, member, member);

@@ -19,7 +19,6 @@ use crate::rows::{Row, form, jwt, table};
 
 /// A Ward before a small generated hospital; the first patients are in the roster.
 pub async fn world(limits: Limits) -> (World, ward_sandbox::Running, Vec<String>, Vec<String>) {
-    let sandbox = Sandbox::generate(7, 20);
     world_at(limits, ward::house::system().clock).await
 }
 
@@ -28,6 +27,7 @@ pub async fn world_at(
     limits: Limits,
     clock: Arc<dyn Clock>,
 ) -> (World, ward_sandbox::Running, Vec<String>, Vec<String>) {
+    let sandbox = Sandbox::generate(7, 20);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = sandbox.start(listener).unwrap();
     let mut ids = sandbox.patient_ids();
@@ -389,19 +389,89 @@ async fn a_raced_statement_registers_once() {
     for _ in 0..50 {
         let (world, body) = (world.clone(), body.clone());
         tasks.push(tokio::spawn(async move {
-            world.post(&world.register, "application/json", &body, &[]).await.status
+            world.post(&world.register, "application/json", &body, &[]).await
         }));
     }
-    let mut created = 0;
+    let mut answers = vec![];
     for task in tasks {
-        match task.await.unwrap() {
-            201 => created += 1,
-            400 => {}
-            other => panic!("R37: {other}"),
-        }
+        let answer = task.await.unwrap();
+        answers.push((answer.status, answer.error()));
     }
-    assert_eq!(created, 1, "R37");
+    answers.sort_unstable();
+    let again = (400, Some("invalid_software_statement".to_owned()));
+    assert_eq!(answers[0], (201, None), "R37");
+    assert!(answers[1..].iter().all(|answer| *answer == again), "R37: {answers:?}");
     let tenant = ward_core::TenantId::default_tenant();
     let all = world.house.repositories.registrations.list(&tenant, None, 100).await.unwrap();
     assert_eq!(all.len(), 1);
+}
+
+/// The same authentication token 50 times at once: one access token (T18).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raced_assertion_is_used_once() {
+    let (mut world, _upstream, ..) = world(generous()).await;
+    let good = world.pki.client(ISS);
+    let client = world.register_client(&good, ISS).await;
+    let words = world.words(ISS, &client);
+    let assertion = jwt(&World::good_row(), &words, world.assertion_claims(&client), &good, &good);
+    let body = form(&World::token_form(&assertion));
+    let world = Arc::new(world);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let (world, body) = (world.clone(), body.clone());
+        tasks.spawn(async move {
+            world.post(&world.token, "application/x-www-form-urlencoded", &body, &[]).await
+        });
+    }
+    let mut answers: Vec<_> = tasks.join_all().await;
+    answers.sort_unstable_by_key(|answer| answer.status);
+    assert_eq!(answers[0].status, 200, "T18");
+    assert!(answers[0].json()["access_token"].is_string(), "T18");
+    for answer in &answers[1..] {
+        let error = answer.error();
+        assert_eq!((answer.status, error.as_deref()), (400, Some("invalid_client")), "T18");
+    }
+}
+
+/// What was used is used after a restart too, statement and assertion, and what was not is good (R37, T18).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jti_is_used_across_a_restart() {
+    let (mut world, _upstream, ..) = world(generous()).await;
+    let good = world.pki.client(ISS);
+    let row = World::good_row();
+    let statement = |world: &World| {
+        let words = world.words(ISS, "");
+        let statement = jwt(&row, &words, world.statement_claims(ISS), &good, &good);
+        json!({ "udap": "1", "software_statement": statement }).to_string()
+    };
+    let assertion = |world: &World, client: &str| {
+        let words = world.words(ISS, client);
+        let assertion = jwt(&row, &words, world.assertion_claims(client), &good, &good);
+        form(&World::token_form(&assertion))
+    };
+    let register = async |world: &World, body: &str| {
+        let answer = world.post(&world.register, "application/json", body, &[]).await;
+        (answer.status, answer.error())
+    };
+    let ask = async |world: &World, body: &str| {
+        let kind = "application/x-www-form-urlencoded";
+        let answer = world.post(&world.token, kind, body, &[]).await;
+        (answer.status, answer.error())
+    };
+    let used = statement(&world);
+    assert_eq!(register(&world, &used).await, (201, None));
+    let client = world.register_client(&good, ISS).await;
+    let spent = assertion(&world, &client);
+    assert_eq!(ask(&world, &spent).await, (200, None));
+    let (fresh, unspent) = (statement(&world), assertion(&world, &client));
+    let data = world.house.paths.root().to_owned();
+    let world = world.move_to(&data).await;
+    let again = (400, Some("invalid_software_statement".to_owned()));
+    assert_eq!(register(&world, &used).await, again, "R37");
+    assert_eq!(ask(&world, &spent).await, (400, Some("invalid_client".to_owned())), "T18");
+    assert_eq!(ask(&world, &unspent).await, (200, None));
+    assert_eq!(register(&world, &fresh).await, (200, None));
+    assert_eq!(register(&world, &fresh).await, again, "R37");
+    assert_eq!(ask(&world, &unspent).await, (400, Some("invalid_client".to_owned())), "T18");
+    world.house.close().await;
 }

@@ -38,6 +38,7 @@ mod harness;
 mod hostile;
 mod inferno;
 mod metadata;
+mod lying_lists;
 mod observe;
 mod operators;
 mod ops;

@@ -1,6 +1,7 @@
 //! A test PKI with good and bad members, made by rcgen, and the HTTP server of its lists.
 
 pub mod authorities;
+pub mod liars;
 pub mod ocsp;
 
 use std::collections::HashMap;
@@ -97,11 +98,18 @@ pub struct Pki {
 #[derive(Default)]
 struct Lists {
     files: Mutex<HashMap<String, Vec<u8>>>,
+    lies: liars::Lies,
+    fetched: std::sync::atomic::AtomicUsize,
 }
 
 impl Handler for Lists {
     fn handle(&self, request: Request<Incoming>, _: Peer) -> BoxFuture<'_, Response<Body>> {
-        let file = self.files.lock().unwrap().get(request.uri().path()).cloned();
+        self.fetched.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let path = request.uri().path();
+        if let Some(lie) = self.lies.of(path) {
+            return Box::pin(lie);
+        }
+        let file = self.files.lock().unwrap().get(path).cloned();
         Box::pin(async move {
             match file {
                 Some(der) => ward_net::http::respond(

@@ -1,5 +1,6 @@
 //! Thousands of connections that shake hands and say nothing, against a Ward of its own process.
 
+use super::resident;
 use crate::pki::Pki;
 use crate::place::{Place, Serving, replaced, sandbox};
 
@@ -18,13 +19,6 @@ fn files(wanted: usize) -> usize {
             .output();
     }
     soft()
-}
-
-/// Resident memory of a process, KiB.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 async fn idle(count: usize, places: usize) {

@@ -6,6 +6,7 @@ mod clock;
 mod disk;
 mod floods;
 mod idle;
+mod junk;
 mod renewal;
 mod slow;
 mod tls;
@@ -246,6 +247,13 @@ async fn shake(
     TlsConnector::from(Arc::new(config))
         .connect(ServerName::try_from("localhost").unwrap(), tcp)
         .await
+}
+
+/// Resident memory of a process, KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Every test that `docs/faults.md` names is there, and every one that is here is named.
