@@ -17,10 +17,7 @@ use ward_policy::Subject;
 use ward_store::Certified;
 use ward_trust::bundle::signers;
 use ward_trust::certification::Applicant;
-use ward_trust::{
-    Certificate, Certification, CertificationError, Chain, Community, Jws, SoftwareStatement,
-    Verified,
-};
+use ward_trust::{Certificate, Certification, CertificationError, Chain, Community, Jws};
 
 use crate::discovery::{ALGS, Served};
 use crate::errors::{Answer, IssuerError, Refusal};
@@ -155,19 +152,17 @@ impl Issuer {
     pub(crate) async fn certify(
         &self,
         served: &Served,
-        statement: &SoftwareStatement,
-        signed: (&Verified, &str),
+        signed: (&Applicant<'_>, &str),
         given: &[String],
         now: Timestamp,
     ) -> Result<Vec<Accepted>, Refusal> {
-        let (jws, compact) = signed;
-        let applicant = Applicant::new(&statement.iss, jws);
+        let (applicant, compact) = signed;
         let mut accepted: Vec<Accepted> = Vec::new();
         for jwt in given {
             if jwt == compact {
                 return Err(Refusal::new(Answer::InvalidCertification, "C15"));
             }
-            let one = self.certification(served, &applicant, jwt, now).await?;
+            let one = self.certification(served, applicant, jwt, now).await?;
             let Some(one) = one else { continue };
             let id = one.certification.id();
             if accepted.iter().all(|other| other.certification.id() != id) {

@@ -23,6 +23,7 @@ use crate::errors::{Answer, IssuerError, Refusal};
 use crate::limiter::{Limiter, Members, Reserved};
 use crate::register::TURNS;
 use crate::sealed::Sealer;
+use crate::statements::Verifiers;
 use crate::{scopes, wire};
 
 /// The authorization server of one tenant.
@@ -34,6 +35,8 @@ pub struct Issuer {
     pub(crate) supported: ScopeSet,
     pub(crate) limits: Arc<Limits>,
     pub(crate) deps: IssuerDeps,
+    /// Who verifies software statements, by their issuer (§8.20).
+    pub(crate) verifiers: Verifiers,
     pub(crate) sealer: Sealer,
     discovery_path: String,
     registration_path: String,
@@ -94,6 +97,7 @@ impl Issuer {
             limits: config.limits,
             deps,
             sealer,
+            verifiers: Verifiers::default(),
             served: RwLock::new(Arc::default()),
             stopped: RwLock::default(),
             relied: Ledger::default(),

@@ -25,6 +25,7 @@ mod revocation;
 mod scopes;
 pub mod sealed;
 mod signals;
+mod statements;
 mod token;
 mod trust;
 mod wire;

@@ -1,12 +1,11 @@
 //! Dynamic client registration (IG §3; RFC 7591; UDAP DCR; REG-01..29, MOD-01..11, R01–R42, P01–P26).
 //!
 //! Order: bounds and rate → strict JSON → `udap` → JWS → signature → community by chain, with
-//! revocation → claims and parameters → replay → scopes → create, replace or cancel. Before a
+//! revocation (in [`crate::statements`], by issuer) → claims and parameters → replay → scopes → create, replace or cancel. Before a
 //! community vouches, nothing is written and nothing is fetched for a stranger; a `jti` is burnt only
 //! by its owner (JWT-08). Nothing but the statement counts (REG-03), and nothing named in it is fetched
 //! (REG-17).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,19 +15,18 @@ use ward_core::{Actor, ClientId, ClientUri, Event, EventKind, Timestamp, crypto}
 use ward_fhir::ScopeSet;
 use ward_policy::scopes_shrink;
 use ward_store::{Expected, Registration, StoreError};
-use ward_trust::{
-    Certificate, Chain, GrantTypes, Jws, SoftwareStatement, StatementError, Verified,
-};
+use ward_trust::certification::Applicant;
+use ward_trust::{Certificate, GrantTypes, SoftwareStatement, StatementError};
 
 use crate::certified::{Accepted, certified_scopes};
-use crate::discovery::{ALGS, Served};
+use crate::discovery::Served;
 use crate::errors::{Answer, Refusal};
 use crate::hanging;
 use crate::issuer::{Exchange, Issuer};
 use crate::limiter::Reserved;
 use crate::profile;
 use crate::scopes::{self, ScopeError};
-use crate::trust::{self, TrustError};
+use crate::statements::Proven;
 use crate::wire;
 
 /// Times that a change is decided anew because another one was faster.
@@ -38,9 +36,7 @@ pub(crate) const TURNS: usize = 64;
 
 /// A statement that a community vouches for.
 struct Vouched {
-    served: Arc<Served>,
-    chain: Chain,
-    jws: Verified,
+    proven: Proven,
     compact: String,
     /// As sent beside it.
     certifications: Vec<String>,
@@ -66,28 +62,16 @@ impl Issuer {
         reserved: Reserved,
     ) -> Result<Response<Bytes>, Refusal> {
         let (compact, certifications) = self.envelope(body)?;
-        let jws = Jws::parse(&compact, &self.limits)
-            .and_then(|jws| jws.verify(ALGS))
-            .map_err(StatementError::from)?;
+        let verifier = self.verifiers.choose(&compact, &self.limits)?;
+        let proven = verifier.prove(self, &compact, exchange).await?;
         let now = self.deps.clock.now();
-        let found = trust::community(&jws, &self.served(), &*self.deps.paths).await;
-        let (served, chain) = match found {
-            Ok(found) => found,
-            Err(TrustError::Unavailable(rule)) => {
-                return Err(Refusal::new(Answer::Unavailable, rule));
-            }
-            Err(TrustError::Refused(rule)) => {
-                self.remember_revoked(rule, &jws, exchange.correlation).await;
-                return Err(Refusal::new(Answer::UnapprovedSoftwareStatement, rule));
-            }
-        };
         // A member, from here on counted as that: its refusals are recorded.
         self.registrations.refund(reserved);
-        let member = jws.leaf().thumbprint().to_string();
+        let member = proven.certificate.thumbprint().to_string();
         self.registering
             .take(&[&member], now)
             .map_err(|seconds| Refusal::new(Answer::TooMany(seconds), "P25"))?;
-        let vouched = Vouched { served, chain, jws, compact, certifications };
+        let vouched = Vouched { proven, compact, certifications };
         match self.decide(&vouched, now, exchange).await {
             Err(refusal) if refusal.answer != Answer::Unavailable => {
                 // From here on it is a member who is refused: worth remembering.
@@ -131,10 +115,11 @@ impl Issuer {
         now: Timestamp,
         exchange: Exchange,
     ) -> Result<Response<Bytes>, Refusal> {
-        let Vouched { served, jws, .. } = vouched;
-        let statement = SoftwareStatement::validate_for(
+        let Proven { served, certificate, claims, .. } = &vouched.proven;
+        let statement = SoftwareStatement::of_claims(
             served.community.profile,
-            jws,
+            claims,
+            certificate,
             &self.registration_endpoint,
             now,
             &self.limits,
@@ -144,9 +129,9 @@ impl Issuer {
         let accepted = if statement.grant_types == GrantTypes::Cancel {
             Vec::new()
         } else {
-            let signed = (jws, vouched.compact.as_str());
-            let accepted =
-                self.certify(served, &statement, signed, &vouched.certifications, now).await?;
+            let applicant = Applicant { uri: &statement.iss, certificate, claims };
+            let signed = (&applicant, vouched.compact.as_str());
+            let accepted = self.certify(served, signed, &vouched.certifications, now).await?;
             let certified = accepted.iter().filter_map(|one| one.certification.tefca.as_ref());
             profile::admit(served.community.profile, &statement, certified)?;
             accepted
@@ -177,7 +162,7 @@ impl Issuer {
 
     /// A certificate that an operator revoked here stays revoked, whatever its community says.
     fn not_revoked_here(&self, vouched: &Vouched) -> Result<(), Refusal> {
-        if self.revoked_here(&vouched.chain) {
+        if self.revoked_here(&vouched.proven.chain) {
             return Err(Refusal::new(Answer::UnapprovedSoftwareStatement, "X10"));
         }
         Ok(())
@@ -218,7 +203,7 @@ impl Issuer {
         accepted: &[Accepted],
         now: Timestamp,
     ) -> Result<Change, Refusal> {
-        let Vouched { served, jws, compact, .. } = vouched;
+        let Proven { served, certificate, .. } = &vouched.proven;
         let community = &served.community;
         let registrations = &self.deps.repositories.registrations;
         let before = registrations.by_uri(&self.tenant, &community.uri, &statement.iss).await?;
@@ -257,9 +242,9 @@ impl Issuer {
             grant_types: statement.grant_types.values().iter().map(|v| (*v).to_owned()).collect(),
             scopes,
             contacts: statement.contacts.clone(),
-            certificate: jws.leaf().der().to_vec(),
-            thumbprint: jws.leaf().thumbprint(),
-            statement: compact.clone(),
+            certificate: certificate.der().to_vec(),
+            thumbprint: certificate.thumbprint(),
+            statement: vouched.compact.clone(),
             registered: live.as_ref().map_or(now, |old| old.registered),
             updated: now,
             cancelled: cancel,
@@ -321,9 +306,9 @@ impl Issuer {
             // MOD-10: the store ends tokens of the wider scope in the transaction of the change.
             event = event.with("tokens", "ended");
         }
-        let Vouched { served, chain, jws, .. } = vouched;
+        let Proven { served, certificate, sent, chain, .. } = &vouched.proven;
         let reach =
-            hanging::reached(jws.leaf(), jws.extra(), chain, &served.community, &change.certifiers);
+            hanging::reached(certificate, sent, chain, &served.community, &change.certifiers);
         let registrations = &repositories.registrations;
         let put =
             registrations.put_marked(registration.clone(), expected.clone(), Some(reach), event);
@@ -341,9 +326,10 @@ impl Issuer {
         let tenant = self.tenant.clone();
         let mut event =
             Event::new(EventKind::Registration, action, tenant, now, exchange.correlation);
+        let proven = &vouched.proven;
         event.actor =
-            Actor { community: Some(vouched.served.community.uri.clone()), ..Actor::default() };
-        event.with("thumbprint", vouched.jws.leaf().thumbprint().to_string())
+            Actor { community: Some(proven.served.community.uri.clone()), ..Actor::default() };
+        event.with("thumbprint", proven.certificate.thumbprint().to_string())
     }
 }
 

@@ -8,6 +8,7 @@ mod lifecycle;
 mod pki;
 mod registration;
 mod signatures;
+mod statements;
 mod token;
 mod wire;
 
