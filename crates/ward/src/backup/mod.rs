@@ -2,7 +2,7 @@
 //!
 //! Order (rule 4): first the store, by its own connection; then the log up to the last entry that the copy of the
 //! store knows of, which covers everything that the store has handed over; then the vault, whose keys are only
-//! ever added to. So store and log agree, whatever goes on meanwhile. The keys stay wrapped: besides the backup's
+//! ever added to; then the trust bundles that were taken, whose numbers only rise. So store and log agree, whatever goes on meanwhile. The keys stay wrapped: besides the backup's
 //! own secret, whoever restores needs the vault's passphrase or key file, which is not in the backup.
 //!
 //! A process other than the one that serves must never open the store (closing it would drop the server's locks):
@@ -239,6 +239,13 @@ impl Job {
         for (path, bytes) in vault_files(&self.paths.vault())? {
             out.put(&format!("vault/{path}"), &bytes)?;
         }
+        // Each is replaced whole: a roll-back is refused after a restore too.
+        let bundles = self.paths.root().join("bundles");
+        if bundles.is_dir() {
+            for name in names(&bundles)?.into_iter().filter(|name| is_bundle(name)) {
+                out.copy(&format!("bundles/{name}"), &bundles.join(&name), None)?;
+            }
+        }
         let manifest = Manifest {
             version: 1,
             created: self.created.clone(),
@@ -380,6 +387,12 @@ fn names(dir: &Path) -> Result<Vec<String>, BackupError> {
 /// Whether a file is one that is being written, or was when the power failed.
 fn is_temporary(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "tmp")
+}
+
+/// Whether a name is that of a community's trust bundles: a hash of its URI.
+fn is_bundle(name: &str) -> bool {
+    let hash = name.strip_suffix(".json").unwrap_or_default();
+    hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn sync_dir(dir: &Path) -> Result<(), BackupError> {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use ward_audit::RealDisk;
 
 use super::stream::{Opener, Seal};
-use super::{BackupError, MANIFEST, MARKER, Manifest, Marker, agree, sync_dir};
+use super::{BackupError, MANIFEST, MARKER, Manifest, Marker, agree, is_bundle, sync_dir};
 use crate::house::System;
 use crate::paths::Paths;
 
@@ -163,7 +163,8 @@ fn is_ours(path: &str) -> bool {
     let place =
         matches!(path, "store/ward.db" | "log/checkpoint" | "log/checkpoints" | "log-verifier.txt")
             || path.starts_with("vault/")
-            || path.starts_with("log/segments/");
+            || path.starts_with("log/segments/")
+            || path.strip_prefix("bundles/").is_some_and(is_bundle);
     plain && place && !path.ends_with('/')
 }
 

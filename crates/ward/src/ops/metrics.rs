@@ -106,6 +106,10 @@ catalogue! {
         "Longest time since a community's good trust bundle was last seen at its place";
     BUNDLE_FAILING = Gauge "ward_bundle_failing" ["why"]
         "Communities whose last trust bundle was refused (look at once: the diagnostics say why) or not to be had";
+    SIGNALS = Counter "ward_signals" ["effect"]
+        "Signals of communities that were heard, by what they did: revoked, none, lists-fetched, advice, alarm (look at once), reused (of a jti)";
+    SIGNALS_REFUSED = Counter "ward_signals_refused" []
+        "Requests to the endpoint for signals that were refused; somebody tries, or a community's operator has this server's data wrong";
     READY = Gauge "ward_ready" ["component"] "1 where the part works, else 0; as /readyz";
     MODE = Gauge "ward_mode" ["mode"]
         "1 at the mode in force, `observe` (nothing is blocked) or `enforce`, and 0 at the other";
@@ -171,6 +175,11 @@ struct Action {
     action: String,
 }
 
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Heard {
+    effect: String,
+}
+
 /// The counters of events, and what is looked at when somebody asks.
 pub(super) struct Metrics {
     registry: Registry,
@@ -183,6 +192,7 @@ pub(super) struct Metrics {
     findings: Family<Rule, Counter>,
     incidents: Family<Action, Counter>,
     acts: Family<Act, Counter>,
+    signals: Family<Heard, Counter>,
 }
 
 fn word(outcome: Outcome) -> &'static str {
@@ -216,6 +226,11 @@ impl Metrics {
         let (answers, tokens) = (Family::default(), Family::default());
         let (registrations, findings) = (Family::default(), Family::default());
         let (incidents, acts) = (Family::default(), Family::default());
+        let signals = Family::<Heard, Counter>::default();
+        // There from the start, so that an alarm can be written on each.
+        for effect in ["revoked", "none", "lists-fetched", "advice", "alarm", "reused"] {
+            let _ = signals.get_or_create(&Heard { effect: effect.to_owned() });
+        }
         let (records, revocations) = (Counter::default(), Counter::default());
         registry.register(ANSWERS.name, ANSWERS.help, Clone::clone(&answers));
         registry.register(RECORDS.name, RECORDS.help, Clone::clone(&records));
@@ -225,10 +240,12 @@ impl Metrics {
         registry.register(FINDINGS.name, FINDINGS.help, Clone::clone(&findings));
         registry.register(INCIDENTS.name, INCIDENTS.help, Clone::clone(&incidents));
         registry.register(OPERATOR_ACTS.name, OPERATOR_ACTS.help, Clone::clone(&acts));
+        registry.register(SIGNALS.name, SIGNALS.help, Clone::clone(&signals));
         registry.register_collector(Box::new(Looked {
             log: deps.log.clone(),
             lists: deps.lists.clone(),
             bundles: deps.bundles.clone(),
+            signals: deps.signals.clone(),
             server: deps.server.clone(),
             clock: deps.system.clock.clone(),
             started: deps.system.clock.now(),
@@ -244,6 +261,7 @@ impl Metrics {
             findings,
             incidents,
             acts,
+            signals,
         }
     }
 
@@ -305,6 +323,11 @@ impl Metrics {
                 let labels = |action| Act { action, outcome };
                 add(series, &self.acts, labels(action()), labels(other()));
             }
+            EventKind::Community if event.action == "signal-heard" => {
+                let effect = event.body.detail.get("effect").map_or("reused", String::as_str);
+                let labels = |effect| Heard { effect };
+                add(series, &self.signals, labels(effect.to_owned()), labels(other()));
+            }
             EventKind::LogStarted | EventKind::Community => {}
         }
     }
@@ -334,6 +357,7 @@ struct Looked {
     log: Arc<Log>,
     lists: Arc<RevocationLists>,
     bundles: Arc<crate::bundle_pull::Bundles>,
+    signals: Arc<ward_issuer::SignalDesk>,
     server: Arc<ServerStats>,
     clock: Arc<dyn Clock>,
     started: Timestamp,
@@ -421,6 +445,7 @@ impl Collector for Looked {
             gauge(to, LIST_LEFT, seconds(now, first))?;
         }
         self.bundles(to, now)?;
+        counter(to, SIGNALS_REFUSED, number(self.signals.refused()))?;
         if let Some(bytes) = resident() {
             gauge(to, MEMORY, number(bytes))?;
         }

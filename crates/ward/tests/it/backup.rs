@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ward::backup::{BackupError, Made, Seal, create, on_request, restore};
+use ward::bundle_pull::Kept;
 use ward::house::{House, open_or_make_vault};
 use ward::paths::Paths;
 use ward_admin::{BackupRequest, Command, Operator, Role};
@@ -16,7 +17,9 @@ use ward_audit::{Reader, RealDisk, verify};
 use ward_core::{ClientId, EventKind, Limits, Rng as _, Secret, SeededRng, TenantId};
 use ward_policy::Subject;
 use ward_sandbox::Sandbox;
+use ward_trust::{BundleError, SignedBundle};
 
+use crate::bundle::bundle;
 use crate::harness::{Answer, ISS, Setup, TempDir, World};
 use crate::pki::Member;
 use crate::rows::{form, jwt};
@@ -205,6 +208,38 @@ async fn a_backup_made_under_load_restores_what_was_true() {
     assert_eq!(told, 1);
     world.house.close().await;
     println!("{:?} reads and tokens during three backups", counted());
+}
+
+/// The numbers of trust bundles come back: an older one than the last that was taken is refused after a restore too (PKI-16).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_remembers_the_trust_bundles_that_were_taken() {
+    let dir = TempDir::new("backup-bundles");
+    let (mut world, ..) = hospital().await;
+    let speaker = world.pki.client(COMMUNITY);
+    let community = world.pki.community();
+    let root = world.pki.root_der();
+    let limits = Limits::default();
+    let signed = |number| {
+        let text = bundle(number, &[&root], &[]).sign(&speaker.identity).unwrap();
+        (SignedBundle::parse(text.as_bytes(), &limits).unwrap(), text)
+    };
+    let ((older, _), (taken, text), (newer, _)) = (signed(4), signed(5), signed(6));
+    let (data, rng) = (world.house.paths.root().to_path_buf(), SeededRng::new(3));
+    Kept::write(&data, None, &taken, text.as_bytes(), &community.anchors, &rng).unwrap();
+    // What else lies there is none of Ward's.
+    fs::write(data.join("bundles/notes.txt"), "x").unwrap();
+    let file = dir.0.join("backup.ward");
+    create(&world.house, seal(), &file, "test").await.unwrap();
+    let back = dir.0.join("back");
+    bring_back(&world, &file, &back, None).unwrap();
+    let kept = Kept::read(&back, &community.uri, &limits).unwrap().expect("it is in the backup");
+    let held = Some(kept.current().held());
+    let now = world.system.clock.now();
+    assert_eq!(older.accept(&community, held, now, &limits), Err(BundleError::RollBack));
+    assert_eq!(newer.accept(&community, held, now, &limits), Ok(()));
+    assert!(!back.join("bundles/notes.txt").exists());
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(back.join("bundles")), 0o700);
 }
 
 /// Why no log starts on this store; a store that fits gives an empty text.

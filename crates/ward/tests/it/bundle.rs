@@ -25,7 +25,7 @@ fn certificate(der: &[u8]) -> Certificate {
 }
 
 /// A bundle that begins now and is good for an hour.
-fn bundle(sequence: u64, anchors: &[&[u8]], intermediates: &[&[u8]]) -> Bundle {
+pub fn bundle(sequence: u64, anchors: &[&[u8]], intermediates: &[&[u8]]) -> Bundle {
     let now = SystemClock.now();
     Bundle {
         community: CommunityUri::parse(COMMUNITY).unwrap(),
