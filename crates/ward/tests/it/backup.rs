@@ -21,7 +21,7 @@ use ward_trust::{BundleError, SignedBundle};
 
 use crate::bundle::bundle;
 use crate::harness::{Answer, ISS, Setup, TempDir, World};
-use crate::pki::Member;
+use crate::pki::{COMMUNITY, Member};
 use crate::rows::{form, jwt};
 
 fn seal() -> Seal {
