@@ -163,10 +163,12 @@ fn discovery(answer: &Answer, base: &str) -> (String, String, Vec<Certificate>) 
         assert!(has("udap_profiles_supported", profile), "2.1.04: {profile}");
     }
     assert!(has("udap_authorization_extensions_supported", "hl7-b2b"), "2.1.05");
+    // 2.1.06: an array, as the former is not empty.
     texts(&document["udap_authorization_extensions_required"]);
     let certifications = texts(&document["udap_certifications_supported"]);
     assert!(certifications.iter().all(|uri| uri.contains(':')), "2.1.07");
     if !certifications.is_empty() {
+        // 2.1.08.
         texts(&document["udap_certifications_required"]);
     }
     assert!(!texts(&document["scopes_supported"]).is_empty(), "2.1.09");

@@ -4,6 +4,7 @@
 //!
 //! `docs/conformance` is written from this by `WARD_BLESS=1 cargo test -p ward --test it conformance`.
 
+mod inferno;
 mod page;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -270,6 +271,8 @@ fn every_requirement_is_in_exactly_one_place() {
             wrong.push(format!("{page} §{section}: {found} requirements instead of {count}"));
         }
     }
+    let (kit, wrong_of_kit) = inferno::gather(&entries);
+    wrong.extend(wrong_of_kit);
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     let mut map: BTreeMap<&str, BTreeMap<&str, &Entry>> = BTreeMap::new();
     for ((page, id), entry) in &entries {
@@ -277,9 +280,10 @@ fn every_requirement_is_in_exactly_one_place() {
     }
     let folder = root().join("docs/conformance");
     let files = [
-        ("udap.md", page::shown(&entries, "udap")),
+        ("udap.md", page::shown(&entries, "udap") + &inferno::shown(&kit)),
         ("enforcement.md", page::shown(&entries, "enforcement")),
         ("map.json", serde_json::to_string_pretty(&map).unwrap() + "\n"),
+        ("inferno.json", serde_json::to_string_pretty(&kit).unwrap() + "\n"),
     ];
     for (name, text) in files {
         let path = folder.join(name);
