@@ -70,6 +70,7 @@ pages! {
     read_the_log: "docs/read-the-log.md",
     rotate_keys: "docs/rotate-keys.md",
     observe: "docs/observe.md",
+    client: "docs/client.md",
     community: "docs/community.md",
     load_balancer: "docs/load-balancer.md",
     profiles: "docs/profiles.md",
