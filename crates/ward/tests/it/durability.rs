@@ -167,8 +167,8 @@ impl Partner {
         Self { client, base: server.ready["fhir_base"].as_str().unwrap().to_owned() }
     }
 
-    /// Registers again (a state change) and gets a token (another).
-    async fn establish(&self) -> Result<String, ClientError> {
+    /// Registers again (a state change) and gets a token (another); the token, and the assertion that was used for it.
+    async fn establish(&self) -> Result<(String, String), ClientError> {
         let server = self.client.discover(&self.base).await?;
         let request = RegistrationRequest {
             uri: ClientUri::parse("https://partner.example/apps/care").unwrap(),
@@ -193,9 +193,21 @@ impl Partner {
         };
         let assertion = self.client.authentication_token(&server, &registered, &b2b)?;
         let token = self.client.token_with(&server, SCOPE, &assertion).await?;
-        Ok(token.expose().to_owned())
+        Ok((token.expose().to_owned(), assertion))
+    }
+
+    /// Presents an assertion that was used before: it is refused, and nothing else went wrong (T18).
+    async fn present_again(&self, assertion: &str) {
+        let server = self.client.discover(&self.base).await.unwrap();
+        match self.client.token_with(&server, SCOPE, assertion).await {
+            Err(ClientError::Fetch(error)) => panic!("no answer: {error}"),
+            Err(_) => {}
+            Ok(_) => panic!("an assertion was used twice, over a kill"),
+        }
     }
 }
+
+/// T18, R37: among what is acknowledged is that an assertion was used.
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_kills_under_load_lose_nothing() {
@@ -205,6 +217,7 @@ async fn twenty_kills_under_load_lose_nothing() {
     let mut tokens = 0;
     let mut checkpoint: Option<String> = None;
     let mut newest_token: Option<String> = None;
+    let mut spent: Option<String> = None;
     for round in 0..20_u64 {
         let server = Server::start(&data, None);
         let base = server.ready["fhir_base"].as_str().unwrap().to_owned();
@@ -238,6 +251,9 @@ async fn twenty_kills_under_load_lose_nothing() {
             }));
         }
         let partner = Partner::of(&server, &data);
+        if let Some(assertion) = &spent {
+            partner.present_again(assertion).await;
+        }
         let changes = {
             let (stop, made) = (stop.clone(), changes_made.clone());
             tokio::spawn(async move {
@@ -272,7 +288,9 @@ async fn twenty_kills_under_load_lose_nothing() {
         assert!(acknowledged.len() > before, "round {round}: the load must have been answered");
         let issued = changes.await.unwrap();
         tokens += issued.len();
-        newest_token = issued.last().cloned().or(newest_token);
+        if let Some((token, assertion)) = issued.last().cloned() {
+            (newest_token, spent) = (Some(token), Some(assertion));
+        }
 
         let key = std::fs::read_to_string(data.join("log-verifier.txt")).unwrap();
         let disk = RealDisk::new(data.join("log"));
