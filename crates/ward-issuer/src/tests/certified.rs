@@ -92,6 +92,7 @@ impl Lab {
     }
 }
 
+/// CRT-01, CRT-02, CRT-10, DSC-12, DSC-13.
 #[tokio::test]
 async fn a_required_certification_is_shown_or_nobody_registers() {
     let lab = Lab::new(Lab::gold());
@@ -191,6 +192,7 @@ async fn of_scopes_what_both_name_is_granted() {
     none.refuses("C07", 400, "invalid_certification");
 }
 
+/// CRT-16: expired, revoked here, or required since.
 #[tokio::test]
 async fn a_required_certification_that_lapses_stops_tokens_and_ends_grants() {
     let scope = "system/Patient.rs";
@@ -294,7 +296,7 @@ async fn only_certifiers_certify() {
         sign(&PKI.client, &claims)
     };
     let answer = own.register(scope, &[&declared(GOLD)]).await;
-    answer.refuses("C12", 400, "unapproved_certification");
+    answer.refuses("CRT-13", 400, "unapproved_certification");
     // CRT-13: what a client may declare of itself, nobody else may.
     let rules = vec![rule(OWN, true, Certifiers::Declared, "")];
     own.serve(rules);

@@ -108,6 +108,16 @@ impl World {
         clock: Arc<dyn Clock>,
         prepare: impl FnOnce(&Paths),
     ) -> Self {
+        Self::raise_as(setup, clock, prepare, |_| {}).await
+    }
+
+    /// The same, configured otherwise in one thing.
+    pub async fn raise_as(
+        setup: Setup,
+        clock: Arc<dyn Clock>,
+        prepare: impl FnOnce(&Paths),
+        edit: impl Fn(&mut HouseConfig) + Send + Sync + 'static,
+    ) -> Self {
         let mut pki = Pki::start().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -131,7 +141,7 @@ impl World {
         let (place, upstream, ceiling) = (origin.clone(), setup.upstream.clone(), setup.ceiling);
         let lists = pki.lists_authority();
         let configured = Box::new(move || {
-            HouseConfig {
+            let mut config = HouseConfig {
             tenant: tenant.clone(),
             origin: place.clone(),
             upstream: upstream.clone(),
@@ -144,7 +154,9 @@ impl World {
             outward: Outward::plain(Egress::allowing([authority(&upstream), lists.clone()])),
             tls: tls.clone(),
             enforcement: Enforcement::full(),
-        }
+        };
+            edit(&mut config);
+            config
         });
         let house = House::open(&paths, vault, configured(), listener, &system).await.unwrap();
         let rows = setup

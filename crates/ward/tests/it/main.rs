@@ -19,6 +19,7 @@ mod backup;
 mod bad_certificates;
 mod bad_input;
 mod bundle;
+mod certifications;
 mod check_command;
 mod client_command;
 mod client_examples;

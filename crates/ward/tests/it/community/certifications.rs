@@ -142,8 +142,9 @@ async fn a_certification_is_issued_told_and_revoked() {
     let question = format!("/certifications/status?jti={id}&exp={}", claims["exp"]);
     let mut clear = TcpStream::connect(port).unwrap();
     clear.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-    write!(clear, "GET {question} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .unwrap();
+    // The listener may close before it has read everything.
+    let _ =
+        write!(clear, "GET {question} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let mut heard = Vec::new();
     let _ = clear.read_to_end(&mut heard);
     assert!(!String::from_utf8_lossy(&heard).contains("valid"), "{heard:?}");
