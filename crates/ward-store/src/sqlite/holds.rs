@@ -1,9 +1,10 @@
 //! Holds: clients that get no tokens until an operator releases them. Kept by community and URI, since
 //! a client that cancels itself and registers anew has another client id.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use ward_core::{ClientId, ClientUri, CommunityUri, Event, OutboxSeq, TenantId};
 use ward_policy::Subject;
 
@@ -13,6 +14,43 @@ use crate::repo::{Hold, Holds, Kept};
 use crate::seal::Place;
 
 const TABLE: &str = "holds";
+
+/// Who is on hold: few, asked about with every token, and so held in memory. Told on the writer's thread, before the epochs that a
+/// hold raises, so that whoever has read the new epochs finds the hold.
+#[derive(Default)]
+pub(super) struct OnHold(RwLock<HashSet<(TenantId, Vec<u8>)>>);
+
+impl OnHold {
+    /// Reads them, when the store is opened.
+    pub(super) fn load(db: &Connection) -> Result<Self, StoreError> {
+        let mut rows = db.prepare("SELECT tenant, community, uri FROM holds")?;
+        let mut rows = rows.query([])?;
+        let mut all = HashSet::new();
+        while let Some(row) = rows.next()? {
+            let (tenant, community, uri): (String, String, String) =
+                (row.get(0)?, row.get(1)?, row.get(2)?);
+            let tenant = TenantId::parse(&tenant);
+            let tenant = tenant.map_err(|_| StoreError::Damaged { table: TABLE })?;
+            all.insert((tenant, key(&community, &uri)));
+        }
+        Ok(Self(RwLock::new(all)))
+    }
+
+    fn has(&self, tenant: &TenantId, community: &CommunityUri, uri: &ClientUri) -> bool {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        !all.is_empty() && all.contains(&(tenant.clone(), key(community.as_str(), uri.as_str())))
+    }
+
+    fn set(&self, tenant: &TenantId, row: &[u8], held: bool) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let row = (tenant.clone(), row.to_vec());
+        if held {
+            all.insert(row);
+        } else {
+            all.remove(&row);
+        }
+    }
+}
 
 /// Community, URI and sealed record.
 type Stored = (String, String, Sealed);
@@ -53,6 +91,7 @@ impl Holds for Store {
                 self.seal(Place { tenant: &tenant, table: TABLE, row: &row }, &hold).await?;
             let (whose, now) = (tenant.clone(), self.clock.now());
             let (map, also) = (Arc::clone(&self.epochs), tenant.clone());
+            let on_hold = Arc::clone(&self.on_hold);
             self.change(
                 &tenant,
                 event,
@@ -86,7 +125,10 @@ impl Holds for Store {
                     );
                     epochs::bump(db, &whose, subjects, now)
                 },
-                move |raised| map.raise(&also, raised),
+                move |raised| {
+                    on_hold.set(&also, &row, true);
+                    map.raise(&also, raised);
+                },
             )
             .await
         })
@@ -100,6 +142,8 @@ impl Holds for Store {
         event: Event,
     ) -> Kept<'a, OutboxSeq> {
         Box::pin(async move {
+            let (on_hold, also) = (Arc::clone(&self.on_hold), tenant.clone());
+            let row = key(community.as_str(), uri.as_str());
             let key = (tenant.clone(), community.clone(), uri.clone());
             self.change(
                 tenant,
@@ -112,7 +156,7 @@ impl Holds for Store {
                         .execute(params![key.0.as_str(), key.1.as_str(), key.2.as_str()])?;
                     if gone == 1 { Ok(()) } else { Err(StoreError::Conflict) }
                 },
-                |()| (),
+                move |()| on_hold.set(&also, &row, false),
             )
             .await
         })
@@ -125,6 +169,9 @@ impl Holds for Store {
         uri: &'a ClientUri,
     ) -> Kept<'a, Option<Hold>> {
         Box::pin(async move {
+            if !self.on_hold.has(tenant, community, uri) {
+                return Ok(None);
+            }
             let key = (tenant.clone(), community.clone(), uri.clone());
             let found = self
                 .db

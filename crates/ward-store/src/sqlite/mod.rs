@@ -61,6 +61,9 @@ pub struct Store {
     grants: Arc<grants::Held>,
     registrations: Arc<held::Held>,
     rosters: Arc<rosters::Held>,
+    on_hold: Arc<holds::OnHold>,
+    recent: Arc<outbox::Recent>,
+    drained: Arc<outbox::Drained>,
     /// Sealed records that were opened.
     opened: AtomicU64,
     /// Tenants whose vault was seen to fit.
@@ -96,11 +99,16 @@ impl Store {
         migrate::run(&mut writer, migrate::MIGRATIONS, now)?;
         files::sync_dir(dir)?;
         let epochs = Arc::new(epochs::EpochMap::load(&writer, now)?);
+        let on_hold = Arc::new(holds::OnHold::load(&writer)?);
         let readers = (0..READERS)
             .map(|_| connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY))
             .collect::<Result<_, _>>()?;
+        let drained = Arc::new(outbox::Drained::default());
         Ok(Arc::new(Self {
-            db: db::Db::start(writer, readers, limits.log_queue)?,
+            db: db::Db::start(writer, readers, limits.log_queue, drained.clone())?,
+            drained,
+            on_hold,
+            recent: Arc::default(),
             vault,
             clock,
             rng,
@@ -228,14 +236,18 @@ impl Store {
         }
         let plain = json(&event, "an event", EVENT_BOUND)?;
         let key = self.record_key(tenant).await?;
-        let (rng, tenant) = (Arc::clone(&self.rng), event.tenant);
+        let (rng, tenant) = (Arc::clone(&self.rng), event.tenant.clone());
+        let recent = Arc::clone(&self.recent);
         let change = self.db.change(
             move |db| {
                 let value = work(db)?;
                 let seq = outbox::append(db, rng.as_ref(), &key, &tenant, &plain)?;
                 Ok((value, seq))
             },
-            move |(value, _)| after(value),
+            move |(value, seq)| {
+                after(value);
+                recent.hold(*seq, event);
+            },
         );
         change.await.map(|(_, seq)| seq)
     }
@@ -301,7 +313,8 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
             )));
         }
     }
-    // FULL: a commit that returned survives a power cut. 256 pages: the WAL stays about a megabyte.
+    // FULL: a commit that returned survives a power cut. 2048 pages: a page that many tokens write is written to the database
+    // once for all of them, and the WAL stays about eight megabytes.
     db.execute_batch(
         "PRAGMA synchronous = FULL;
          PRAGMA fullfsync = ON;
@@ -310,8 +323,8 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
          PRAGMA cell_size_check = ON;
          PRAGMA temp_store = MEMORY;",
     )?;
-    db.query_row("PRAGMA wal_autocheckpoint = 256", [], |row| row.get::<_, i64>(0))?;
-    db.query_row("PRAGMA journal_size_limit = 4194304", [], |row| row.get::<_, i64>(0))?;
+    db.query_row("PRAGMA wal_autocheckpoint = 2048", [], |row| row.get::<_, i64>(0))?;
+    db.query_row("PRAGMA journal_size_limit = 16777216", [], |row| row.get::<_, i64>(0))?;
     Ok(db)
 }
 

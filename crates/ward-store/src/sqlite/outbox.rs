@@ -1,11 +1,16 @@
 //! The outbox: events of state changes that wait for the log, numbered 1, 2, 3 … for ever (rule 4).
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 use ward_core::{
     BoxFuture, CorrelationId, DataKey, Event, EventKind, LogMark, Outbox, OutboxRow, OutboxSeq,
     Outcome, Rng, SignedTree, TenantId, VaultError,
 };
 
+use super::db::Rider;
 use super::{Sealed, Store, limit};
 use crate::StoreError;
 use crate::seal::Place;
@@ -42,6 +47,78 @@ pub(super) fn last_given(db: &Connection) -> Result<i64, StoreError> {
     Ok(last.unwrap_or(0))
 }
 
+/// Events that are durable here and that the log has not asked for yet, as they were written: so that it need not read and
+/// open them again. Those that are not there any more are read.
+#[derive(Default)]
+pub(super) struct Recent(Mutex<VecDeque<OutboxRow>>);
+
+/// Events held for the log; beyond it the oldest are read.
+const RECENT: usize = 4096;
+
+impl Recent {
+    fn rows(&self) -> MutexGuard<'_, VecDeque<OutboxRow>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs on the writer, so in the order of the commits.
+    pub(super) fn hold(&self, seq: OutboxSeq, event: Event) {
+        let mut rows = self.rows();
+        if rows.len() >= RECENT {
+            rows.pop_front();
+        }
+        rows.push_back(OutboxRow { seq, event });
+    }
+
+    /// Takes out what follows directly, if it is held.
+    fn after(&self, after: OutboxSeq, most: usize) -> Option<Vec<OutboxRow>> {
+        let mut rows = self.rows();
+        while rows.front().is_some_and(|row| row.seq <= after) {
+            rows.pop_front();
+        }
+        let next = after.0.checked_add(1)?;
+        if rows.front()?.seq.0 != next {
+            return None;
+        }
+        let follow = (next..).zip(rows.iter()).take(most);
+        let count = follow.take_while(|(seq, row)| row.seq.0 == *seq).count();
+        Some(rows.drain(..count).collect())
+    }
+}
+
+/// How far the log has come, as it said; cleared with the next commit.
+#[derive(Default)]
+pub(super) struct Drained {
+    upto: AtomicI64,
+    riding: AtomicI64,
+    cleared: AtomicI64,
+}
+
+impl Rider for Drained {
+    fn ride(&self, db: &Connection) -> Result<(), StoreError> {
+        let upto = self.upto.load(Ordering::Acquire);
+        // Whatever an earlier attempt did is undone.
+        self.riding.store(0, Ordering::Release);
+        if upto > self.cleared.load(Ordering::Acquire) {
+            db.prepare_cached("DELETE FROM outbox WHERE seq <= ?")?.execute([upto])?;
+            db.prepare_cached(
+                "INSERT INTO outbox_mark (id, drained) VALUES (1, ?) ON CONFLICT (id)
+                 DO UPDATE SET drained = excluded.drained WHERE excluded.drained > drained",
+            )?
+            .execute([upto])?;
+            self.riding.store(upto, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn landed(&self) {
+        self.cleared.fetch_max(self.riding.load(Ordering::Acquire), Ordering::AcqRel);
+    }
+
+    fn is_due(&self) -> bool {
+        self.upto.load(Ordering::Acquire) > self.cleared.load(Ordering::Acquire)
+    }
+}
+
 /// A row as it stands there.
 struct Row {
     tenant: TenantId,
@@ -66,7 +143,12 @@ impl Store {
         after: OutboxSeq,
         most: usize,
     ) -> Result<Vec<OutboxRow>, StoreError> {
-        let (after, most) = (number(after), limit(most));
+        if let Some(rows) = self.recent.after(after, most) {
+            return Ok(rows);
+        }
+        // What is drained may still stand there for a moment.
+        let after = number(after).max(self.drained.upto.load(Ordering::Acquire));
+        let most = limit(most);
         let rows: Vec<(i64, Option<Row>)> = self
             .db
             .query(move |db| {
@@ -126,22 +208,11 @@ impl Store {
         Ok(OutboxSeq(last.cast_unsigned()))
     }
 
+    /// Nobody waits for it, and it costs no commit of its own while there are others: what the log has is not written to
+    /// it again, and is cleared whenever it is told.
     async fn clear_outbox(&self, upto: OutboxSeq) -> Result<(), StoreError> {
-        let upto = number(upto);
-        self.db
-            .change(
-                move |db| {
-                    db.prepare_cached("DELETE FROM outbox WHERE seq <= ?")?.execute([upto])?;
-                    db.prepare_cached(
-                        "INSERT INTO outbox_mark (id, drained) VALUES (1, ?) ON CONFLICT (id)
-                         DO UPDATE SET drained = excluded.drained WHERE excluded.drained > drained",
-                    )?
-                    .execute([upto])?;
-                    Ok(())
-                },
-                |()| (),
-            )
-            .await
+        self.drained.upto.fetch_max(number(upto), Ordering::AcqRel);
+        self.db.call_rider().await
     }
 
     async fn keep_tree(&self, tree: SignedTree) -> Result<(), StoreError> {
@@ -162,6 +233,7 @@ impl Store {
     }
 
     async fn read_mark(&self, origin: String) -> Result<LogMark, StoreError> {
+        let known = self.drained.upto.load(Ordering::Acquire);
         self.db
             .query(move |db| {
                 let drained: Option<i64> = db
@@ -179,7 +251,7 @@ impl Store {
                     size: size.cast_unsigned(),
                     root,
                 });
-                Ok(LogMark { drained: drained.unwrap_or(0).cast_unsigned(), signed })
+                Ok(LogMark { drained: drained.unwrap_or(0).max(known).cast_unsigned(), signed })
             })
             .await
     }

@@ -283,7 +283,16 @@ async fn a_damaged_row_of_the_outbox_holds_up_nobody() {
         house.meddle(&format!("INSERT INTO outbox (tenant, key_id, sealed) VALUES {row}"));
     }
     let last = put("b").await.unwrap();
-    let rows = store.outbox.pending(OutboxSeq(0), 100).await.unwrap();
+    // As the log asks: for what follows on what it has, until there is no more.
+    let mut rows: Vec<ward_core::OutboxRow> = Vec::new();
+    loop {
+        let after = rows.last().map_or(OutboxSeq(0), |row| row.seq);
+        let more = store.outbox.pending(after, 100).await.unwrap();
+        if more.is_empty() {
+            break;
+        }
+        rows.extend(more);
+    }
     let actions: Vec<_> = rows.iter().map(|row| row.event.action.to_string()).collect();
     let lost = vec!["outbox-damaged"; 6];
     assert_eq!(actions, [vec!["registered"], lost, vec!["registered"]].concat());
@@ -513,4 +522,48 @@ async fn a_renewed_path_is_kept_while_a_grant_rests_on_it() {
     house.world.clock.advance(Duration::from_mins(11));
     store.presented.keep(&tenant, other, late.plus(day)).await.unwrap();
     assert!(store.presented.path(&tenant, leaf).await.unwrap().is_empty(), "and then no more");
+}
+
+#[tokio::test]
+async fn the_log_gets_each_event_once_from_memory_or_from_disk_and_never_one_that_is_not_durable() {
+    let house = House::new();
+    let world = &house.world;
+    let store = house.try_open(&house.dir()).unwrap();
+    let all = store.repositories();
+    let put = |name: &str| {
+        let event = world.event(EventKind::Registration, "registered").with("name", name);
+        all.registrations.put(world.registration(name), Expected::Absent, event)
+    };
+    let names = |rows: &[ward_core::OutboxRow]| -> Vec<(u64, String)> {
+        let name = |row: &ward_core::OutboxRow| row.event.body.detail["name"].clone();
+        rows.iter().map(|row| (row.seq.0, name(row))).collect()
+    };
+    for name in ["a", "b", "c"] {
+        let _ = put(name).await.unwrap();
+    }
+    let opened = store.records_opened();
+    let kept = all.outbox.pending(OutboxSeq(0), 2).await.unwrap();
+    assert_eq!(names(&kept), [(1, "a".into()), (2, "b".into())]);
+    assert_eq!(store.records_opened(), opened, "as they were written");
+    // The log could not write them and asks again: they are read.
+    let again = all.outbox.pending(OutboxSeq(0), 10).await.unwrap();
+    assert_eq!(names(&again), [(1, "a".into()), (2, "b".into()), (3, "c".into())]);
+    assert_eq!(again[0].event, kept[0].event);
+    assert!(store.records_opened() > opened);
+    all.outbox.drained(OutboxSeq(2)).await.unwrap();
+    assert_eq!(names(&all.outbox.pending(OutboxSeq(0), 10).await.unwrap()), [(3, "c".into())]);
+    // What did not become durable was never there.
+    store.limit_pages(Some(1)).await;
+    let huge = world.event(EventKind::Registration, "registered").with("name", "x".repeat(99_999));
+    let put_huge = all.registrations.put(world.registration("x"), Expected::Absent, huge);
+    assert!(put_huge.await.is_err());
+    store.limit_pages(None).await;
+    let last = put("d").await.unwrap();
+    assert_eq!(names(&all.outbox.pending(OutboxSeq(3), 10).await.unwrap()), [(4, "d".into())]);
+    // Closed before what was drained was cleared by itself: it is cleared all the same.
+    all.outbox.drained(last).await.unwrap();
+    drop((all, store));
+    let store = house.open();
+    assert!(store.outbox.pending(OutboxSeq(0), 10).await.unwrap().is_empty());
+    assert_eq!(store.outbox.mark("ward/log/a").await.unwrap().drained, last.0);
 }
