@@ -237,6 +237,18 @@ impl Operator {
         Ok(Some(self.publish_bundle(&terms).await?))
     }
 
+    /// [`Self::renew_bundle`], if the bundle that is handed out does not name all who certified.
+    pub async fn name_certifiers(&self) -> Result<Option<SignedBundle>, CommunityError> {
+        let Some(held) = self.bundle()? else { return Ok(None) };
+        let last = SignedBundle::parse(&held, &Limits::default())?;
+        let named = &last.bundle().certifiers;
+        let certifications = self.certifications().await;
+        if certifications.iter().all(|one| named.contains(&one.certifier)) {
+            return Ok(None);
+        }
+        self.renew_bundle().await
+    }
+
     /// [`Self::renew_bundle`], if the bundle that is handed out is past half of its life.
     pub async fn keep_bundle(&self) -> Result<(), CommunityError> {
         if bundle_is_due(&self.dir, self.deps.clock.now())? {

@@ -40,7 +40,7 @@ pub(super) async fn certify(ui: Ui, options: &Certify, system: &System) -> Resul
     });
     let grant_types = grants.map(|&word| word.to_owned()).collect();
     let home = Home::new(&options.place, None, system);
-    let (jwt, issued) = home
+    let (jwt, issued, bundle) = home
         .act(async |operator| {
             let certifier = match (&options.certifier, &signer) {
                 (Some(named), _) => named.clone(),
@@ -62,13 +62,19 @@ pub(super) async fn certify(ui: Ui, options: &Certify, system: &System) -> Resul
                 status_endpoint: options.status_endpoint.clone(),
                 signer,
             };
-            Ok(operator.certify_client(terms).await?)
+            let (jwt, issued) = operator.certify_client(terms).await?;
+            // Members learn by the bundle whose word counts under the community's own roots.
+            let bundle = operator.name_certifiers().await?;
+            Ok((jwt, issued, bundle))
         })
         .await?;
     write(&options.out, format!("{jwt}\n").as_bytes(), system)?;
     ui.line(&format!("certified {}  until {}", issued.subject, issued.expires.to_rfc3339()));
     ui.line(&format!("id        {}", issued.jti));
     ui.line(&format!("certifier {}", issued.certifier));
+    if let Some(signed) = bundle {
+        super::bundle::say(ui, signed.bundle());
+    }
     let known = members_of(&home.ca())?;
     let is_member = known
         .iter()

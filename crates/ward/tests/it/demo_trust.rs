@@ -21,24 +21,40 @@ fn failed(output: &Output) -> Vec<String> {
     bad.map(|step| step["step"].as_str().unwrap().to_owned()).collect()
 }
 
+/// PORT-01.
 #[test]
 fn every_step_holds() {
     let output = demo(&["--json"]);
     let steps = steps(&output);
     assert_eq!(output.status.code(), Some(0), "{steps:#?}");
     let names: Vec<_> = steps.iter().map(|step| step["step"].as_str().unwrap()).collect();
-    let all =
-        ["hospital", "clinic", "abroad", "stranger", "passport", "what-if", "revocation", "others"];
+    let all = [
+        "hospital",
+        "clinic",
+        "abroad",
+        "stranger",
+        "passport",
+        "what-if",
+        "certified",
+        "withdrawn",
+        "revocation",
+        "others",
+    ];
     assert_eq!(names, all);
     for entered in &steps[..3] {
         assert_eq!(entered["facts"]["human_acts"], 0);
     }
-    assert!(steps[6]["facts"]["closed_millis"].is_u64());
+    assert!(steps[6]["facts"]["opened_millis"].is_u64());
+    for closed in &steps[7..9] {
+        assert!(closed["facts"]["closed_millis"].is_u64());
+    }
 }
 
 #[test]
 fn a_wrong_set_up_is_noticed() {
-    for (sabotage, step) in [("clinic", "stranger"), ("revocation", "revocation")] {
+    for (sabotage, step) in
+        [("clinic", "stranger"), ("certification", "withdrawn"), ("revocation", "revocation")]
+    {
         let output = demo(&["--json", "--sabotage", sabotage]);
         assert_eq!(failed(&output), [step], "{sabotage}");
         assert_eq!(output.status.code(), Some(1), "{sabotage}");

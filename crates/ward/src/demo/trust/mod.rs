@@ -1,6 +1,7 @@
 //! `ward demo trust`: proven once, let in everywhere; and when trust ends, it ends everywhere. Two communities, a hospital
 //! in both, a clinic in one, and partners that nobody sets up by hand. Nothing is acted: real sockets, real certificates.
 
+mod certification;
 mod town;
 
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use ward_client::{ClientError, Discovered, Hl7B2b, Registered, Token};
 use ward_community::Reason;
 use ward_core::{OrganizationUri, Purpose, Timestamp};
 
-use super::partner::{App, SCOPE};
+use super::partner::App;
 use super::report::Report;
 use super::walk::{Found, Plan, refusal, step};
 use super::{DataDir, DemoError, doing, interrupted};
@@ -44,6 +45,8 @@ pub(crate) enum Sabotage {
     Clinic,
     /// The community does not revoke what it should.
     Revocation,
+    /// The community does not revoke the certification that it should.
+    Certification,
 }
 
 /// An application that was let in.
@@ -157,6 +160,25 @@ async fn walk(
     };
     step(report, now, plan, what_if(partner, hospital, at_hospital.as_ref())).await;
 
+    let mut certified = None;
+    let plan = Plan {
+        step: "certified",
+        tried: "the partner asks the hospital for more; then the community certifies it, and it shows that".to_owned(),
+        expected: "before: the wider scope withheld, the read refused; after: granted, and read",
+        why: "a certification is checked by each server for itself: the hospital said once whose word counts, and for what",
+    };
+    step(report, now, plan, certification::unlock(town, now, &mut certified)).await;
+
+    let plan = Plan {
+        step: "withdrawn",
+        tried: "the community takes the certification back".to_owned(),
+        expected: "the wider token is refused at once and the next one is narrow; what every member may read is still read",
+        why: "what a certification opened closes with it, and nothing else does",
+    };
+    let sabotaged = sabotage == Some(Sabotage::Certification);
+    let narrow = at_hospital.as_ref();
+    step(report, now, plan, certification::withdraw(town, now, certified, narrow, sabotaged)).await;
+
     let plan = Plan {
         step: "revocation",
         tried: "the community revokes the partner's certificate, and both servers learn it"
@@ -195,7 +217,7 @@ async fn enter(app: &App, site: &Site, organization: &str, to: &mut Option<Enter
         app.client.register(&server, &app.request("Care")).await.map_err(doing("registration"))?;
     let token = app
         .client
-        .token(&server, &registered, SCOPE, &b2b(organization)?)
+        .token(&server, &registered, &registered.scope, &b2b(organization)?)
         .await
         .map_err(doing("token"))?;
     let status = app.ask(&site.base, &path(site), &token).await?.status;
@@ -288,7 +310,7 @@ async fn revocation(
         let after = app.ask(&site.base, &path(site), token).await?.status;
         let millis = u64::try_from(now().since(began).as_millis()).unwrap_or(u64::MAX);
         app.client.forget(token);
-        let again = app.client.token(server, registered, SCOPE, &b2b(PARTNER.0)?).await;
+        let again = app.client.token(server, registered, &registered.scope, &b2b(PARTNER.0)?).await;
         let (refused, _) = refusal(again);
         let left =
             number(&ask(site, Command::Passport { entity: None }).await?, "/passport/live_grants");

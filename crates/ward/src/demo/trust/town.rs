@@ -12,7 +12,7 @@ use ward_audit::Log;
 use ward_community::{CertificateRequest, ListServer, Operator, tls_identity};
 use ward_core::{ClientUri, CommunityUri, OrganizationUri, PatientId, Purpose, TenantId};
 use ward_fhir::ScopeSet;
-use ward_issuer::ServedCommunity;
+use ward_issuer::{CertificationRule, Certifiers, ServedCommunity};
 use ward_net::client::{Egress, HttpClient};
 use ward_net::server::{Running, Server};
 use ward_net::tls::{TlsReload, TlsVersions, client_config, server_config};
@@ -21,7 +21,7 @@ use ward_store::RosterRow;
 use ward_watch::{Ceiling, Ceilings};
 
 use super::super::hospital::{authority, listen};
-use super::super::partner::{App, Partner, SCOPE};
+use super::super::partner::{App, Partner};
 use super::super::{DemoError, doing};
 use super::Sabotage;
 use crate::house::{House, HouseConfig, Outward, System, open_or_make_vault};
@@ -35,6 +35,13 @@ pub(super) const PARTNER: (&str, &str) =
 /// Those of the organisation abroad.
 pub(super) const ABROAD: (&str, &str) =
     ("https://abroad.example/organization", "https://abroad.example/apps/care");
+/// What the partner's application is certified for, and who says so.
+pub(super) const PROGRAMME: &str = "https://region.example/programmes/vetted";
+pub(super) const CERTIFIER: &str = "https://region.example/udap/certifications";
+/// What a server grants to every member.
+const EVERYBODY: &str = "system/Condition.rs system/Encounter.rs system/Patient.rs";
+/// What it grants beside that to those who are certified.
+pub(super) const UNLOCKED: &str = "system/Observation.rs";
 const HOME_COMMUNITY: &str = "https://region.example/udap";
 const ABROAD_COMMUNITY: &str = "https://abroad.example/udap";
 /// Seed of the synthetic population.
@@ -118,7 +125,16 @@ impl Site {
                 .await
                 .map_err(doing("issuing a server's certificate"))?;
             let identity = issued.identity().map_err(doing("loading a server's certificate"))?;
-            communities.push(ServedCommunity::new(network.operator.trust(), Arc::new(identity)));
+            let trust = network.operator.trust();
+            let certification = CertificationRule {
+                uri: PROGRAMME.to_owned(),
+                required: false,
+                certifiers: Certifiers::of_community(&trust, vec![CERTIFIER.to_owned()]),
+                unlocks: ScopeSet::parse(UNLOCKED).0,
+            };
+            let mut served = ServedCommunity::new(trust, Arc::new(identity));
+            served.certifications.push(certification);
+            communities.push(served);
             reach.push(authority(&network.lists_url));
         }
         let config = HouseConfig {
@@ -126,7 +142,7 @@ impl Site {
             origin,
             upstream: sandbox.base_url.clone(),
             communities,
-            scopes: ScopeSet::parse(SCOPE).0,
+            scopes: ScopeSet::parse(EVERYBODY).0,
             ceilings: Ceilings::uniform(Ceiling { patients: 100, window: Duration::from_mins(1) }),
             outward: Outward::plain(Egress::allowing(reach)),
             tls: TlsReload::new(

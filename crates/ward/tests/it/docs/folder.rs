@@ -20,8 +20,9 @@ use crate::place::free_port;
 /// How often something is looked at, and how many times on a busy machine: three minutes in all.
 const TURN: Duration = Duration::from_millis(20);
 const TURNS: u32 = 9000;
-/// Ports that the pages name, each exchanged for a free one: FHIR server, community, Ward, its admin listener.
-const PORTS: [&str; 4] = ["8080", "8083", "8443", "8444"];
+/// Ports that the pages name, each exchanged for a free one: FHIR server, community, Ward, its admin listener, status of
+/// certifications.
+const PORTS: [&str; 5] = ["8080", "8083", "8443", "8444", "8445"];
 /// What else is exchanged before a command is run: names of a network that is not here.
 const NAMES: [(&str, &str); 5] = [
     ("https://ward.hospital.example", "https://localhost:8443"),
