@@ -5,6 +5,7 @@
 //! with the committed corpus and seeded mutations of it on every `cargo test`.
 
 pub mod bundle;
+pub mod community;
 pub mod config;
 pub mod der;
 pub mod head;
@@ -20,12 +21,13 @@ use std::task::{Context, Poll, Waker};
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("head", head::check),
     ("request", request::check),
     ("jwt", jwt::check),
     ("der", der::check),
     ("bundle", bundle::check),
+    ("community", community::check),
     ("config", config::check),
     ("tiles", tiles::check),
     ("sealed", sealed::check),
