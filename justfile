@@ -54,6 +54,12 @@ bench *ARGS:
     command -v nginx >/dev/null || (apt-get update -qq && apt-get install -y --no-install-recommends nginx)
     cargo run --release -p ward-bench --bin ward-bench -- {{ARGS}}
 
+# What it costs to establish trust: registrations, tokens and metadata against their own signatures, growth, and the time to a new
+# partner's first data; about five minutes, one page on standard output (`--requests N`, `--partners N`, `--clients N`, `--jtis N`).
+bench-trust *ARGS:
+    cargo build --release -p ward -p ward-bench
+    target/release/ward-bench trust {{ARGS}}
+
 # `ward serve` at half load while its upstream is killed every 90 s (`--out FILE`, `--most N` requests a second).
 soak MINUTES="30" *ARGS:
     cargo build --release -p ward -p ward-bench

@@ -13,6 +13,7 @@ mod run;
 mod signatures;
 mod soak;
 mod surroundings;
+mod trust;
 mod upstream;
 mod ward_child;
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
                 ["ward", spec] => ward_child::serve(spec).await,
                 ["soak", rest @ ..] => soak::run(rest).await,
                 ["hold", rest @ ..] => run::hold(rest).await,
+                ["trust", rest @ ..] => trust::run(rest).await,
                 rest => run::all(rest).await,
             }
         })

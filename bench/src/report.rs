@@ -53,8 +53,7 @@ pub struct Report {
 /// The signature operations that one request cannot do without: the JWT by the key of its leaf, the leaf
 /// by the issuing authority and that by the root (both P-256 here).
 fn floor(alg: &str, costs: &Costs) -> f64 {
-    let jwt = if alg == "RS256" { costs.rs256_verify } else { costs.es256_verify };
-    jwt + 2.0 * costs.es256_verify
+    costs.verify(alg) + 2.0 * costs.es256_verify
 }
 
 impl Report {
@@ -183,7 +182,7 @@ impl Report {
             starts.join(", "),
             self.idle
         );
-        let Costs { rs256_sign, rs256_verify, es256_sign, es256_verify } = self.costs;
+        let Costs { rs256_sign, rs256_verify, es256_sign, es256_verify, .. } = self.costs;
         let _ = writeln!(
             out,
             "Signature operations, µs: RS256 (2048) sign {rs256_sign:.0}, verify {rs256_verify:.0}; ES256 sign {es256_sign:.0}, verify {es256_verify:.0}."

@@ -48,7 +48,7 @@ pub async fn free_port() -> Result<u16, Error> {
 }
 
 /// Starts Ward; milliseconds until its first answer.
-async fn start_ward(spec: &Path, target: &Target) -> Result<(Server, f64), Error> {
+pub async fn start_ward(spec: &Path, target: &Target) -> Result<(Server, f64), Error> {
     let begun = moment();
     let server = Server::again(&["ward", &spec.display().to_string()])?;
     let request = get(target.port, "/default/fhir/metadata", None);
@@ -88,6 +88,7 @@ impl World {
             identity: surroundings.identity.clone(),
             tls: surroundings.tls.clone(),
             patients: about.patients.clone(),
+            rosters: vec![],
         };
         let spec = dir.0.join("spec.json");
         fs::create_dir_all(&told.data)?;

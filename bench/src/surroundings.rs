@@ -16,7 +16,7 @@ use ward_core::{
     TenantId,
 };
 use ward_net::server::{Running, Server};
-use ward_trust::SigningIdentity;
+use ward_trust::{Community, SigningIdentity};
 
 use crate::Error;
 use crate::load::{Target, post};
@@ -63,6 +63,8 @@ pub struct Surroundings {
 pub struct Client {
     pub uri: String,
     pub identity: SigningIdentity,
+    /// For which organisation it asks.
+    pub organization: String,
 }
 
 impl Surroundings {
@@ -84,6 +86,7 @@ impl Surroundings {
             sink: Arc::new(Nowhere),
             clock: system.clock.clone(),
             rng: system.rng.clone(),
+            operator: "bench".into(),
         };
         let operator = Operator::open_or_create(dir.join("ca"), config, deps).await?;
         let handler = Arc::new(ListServer::new(operator.clone()));
@@ -117,7 +120,20 @@ impl Surroundings {
         let request =
             CertificateRequest { key, ..CertificateRequest::client("Partner", uri.as_str()) };
         let identity = self.operator.issue(&request).await?.identity()?;
-        Ok(Client { uri, identity })
+        Ok(Client { uri, identity, organization: ORGANIZATION.to_owned() })
+    }
+
+    /// The certificate and key by which a server at this port signs its metadata.
+    pub async fn server(&self, port: u16) -> Result<(Vec<Vec<u8>>, Vec<u8>), Error> {
+        let base = format!("https://localhost:{port}/default/fhir");
+        let name = format!("Bench Hospital {port}");
+        let issued = self.operator.issue(&CertificateRequest::server(name, base)).await?;
+        Ok((issued.chain, issued.key.expose().clone()))
+    }
+
+    /// Whom members of the community believe.
+    pub fn trust(&self) -> Community {
+        self.operator.trust()
     }
 }
 
@@ -162,7 +178,7 @@ impl Client {
         let assertion = self.sign(&json!({
             "iss": client, "sub": client, "aud": format!("https://localhost:{port}/default/oauth/token"),
             "iat": now, "exp": now + 280, "jti": jti(),
-            "extensions": {"hl7-b2b": {"version": "1", "organization_id": ORGANIZATION,
+            "extensions": {"hl7-b2b": {"version": "1", "organization_id": self.organization,
                 "purpose_of_use": ["urn:oid:2.16.840.1.113883.5.8#TREAT"]}},
         }))?;
         let scope = SCOPES.replace('/', "%2F").replace(' ', "+");

@@ -34,6 +34,9 @@ pub struct Spec {
     pub identity: (Vec<Vec<u8>>, Vec<u8>),
     pub tls: (Vec<Vec<u8>>, Vec<u8>),
     pub patients: Vec<String>,
+    /// Rosters of all patients beside the one of the partner: organisation, and clients that it names.
+    #[serde(default)]
+    pub rosters: Vec<(String, Vec<String>)>,
 }
 
 fn authority(url: &str) -> &str {
@@ -85,20 +88,25 @@ pub async fn serve(path: &str) -> Result<(), Error> {
             .map(|id| {
                 Ok(RosterRow { patient: PatientId::parse(id)?, purposes: vec![Purpose::Treatment] })
             })
-            .collect::<Result<_, ward_core::IdError>>()?;
+            .collect::<Result<Vec<_>, ward_core::IdError>>()?;
         let officer = Operator { name: "bench".into(), role: Role::SecurityOfficer };
-        let organization = OrganizationUri::parse(ORGANIZATION)?;
-        let members = CLIENTS
-            .iter()
-            .map(|name| {
-                let client = ClientUri::parse(&client_uri(name))?;
-                Ok((CommunityUri::parse(COMMUNITY)?, client))
-            })
-            .collect::<Result<_, ward_core::IdError>>()?;
-        house
-            .admin
-            .execute(&officer, Command::ImportRoster { organization, members, rows })
-            .await?;
+        let known = CLIENTS.iter().map(|name| (*name).to_owned()).collect();
+        for (organization, names) in [(ORGANIZATION.to_owned(), known)].iter().chain(&spec.rosters)
+        {
+            let organization = OrganizationUri::parse(organization)?;
+            let members = names
+                .iter()
+                .map(|name| {
+                    let client = ClientUri::parse(&client_uri(name))?;
+                    Ok((CommunityUri::parse(COMMUNITY)?, client))
+                })
+                .collect::<Result<_, ward_core::IdError>>()?;
+            let rows = rows.clone();
+            house
+                .admin
+                .execute(&officer, Command::ImportRoster { organization, members, rows })
+                .await?;
+        }
     }
     child::until_let_go().await;
     house.close().await;
