@@ -76,9 +76,8 @@ pub(super) async fn certify(ui: Ui, options: &Certify, system: &System) -> Resul
         super::bundle::say(ui, signed.bundle());
     }
     let known = members_of(&home.ca())?;
-    let is_member = known
-        .iter()
-        .any(|one| one.revoked.is_none() && one.san_uris.iter().any(|uri| *uri == issued.subject));
+    let is_member =
+        known.iter().any(|one| one.revoked.is_none() && one.san_uris.contains(&issued.subject));
     if !is_member {
         ui.line("note: no member of this community has that URI; it counts wherever it is shown, all the same");
     }

@@ -177,7 +177,8 @@ async fn walk(
     };
     let sabotaged = sabotage == Some(Sabotage::Certification);
     let narrow = at_hospital.as_ref();
-    step(report, now, plan, certification::withdraw(town, now, certified, narrow, sabotaged)).await;
+    let withdrawn = certification::withdraw(town, now, certified, narrow, sabotaged);
+    step(report, now, plan, Box::pin(withdrawn)).await;
 
     let plan = Plan {
         step: "revocation",
