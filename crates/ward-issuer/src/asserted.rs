@@ -4,9 +4,10 @@
 //! digests. Names, persons and places of consents are never kept: a place can name a patient.
 
 use serde_json::json;
-use ward_core::{Event, crypto};
+use ward_core::{Event, Limits, crypto};
+use ward_store::Certified;
 use ward_trust::context::CONSENT_NEEDED;
-use ward_trust::{B2bError, Community, Context};
+use ward_trust::{B2bError, Community, Context, Jws};
 
 use crate::errors::{Answer, Refusal};
 
@@ -49,6 +50,20 @@ fn consents(mut event: Event, of: &str, policies: &[String], references: &[Strin
         event = event.with(format!("{of}consent_reference_sha256"), digests.join(" "));
     }
     event
+}
+
+/// Whether the client may show what vouches for an individual: a token for the home community that its own certification
+/// names, where one does (TEF-03, TEF-09, B33). Else one provider could use what was made for another.
+pub(crate) fn is_its_own(context: &Context, shown: &[Certified], limits: &Limits) -> bool {
+    let Some(ias) = &context.ias else { return true };
+    let homes: Vec<String> = shown
+        .iter()
+        .filter_map(|one| {
+            let jws = Jws::parse(&one.jwt, limits).ok()?;
+            Some(jws.claims().get("home_community_id")?.as_str()?.to_owned())
+        })
+        .collect();
+    homes.is_empty() || homes.contains(&ias.audience)
 }
 
 /// `invalid_grant`; where a consent would mend it, the answer says which (TEF-08, unverified).

@@ -236,6 +236,9 @@ impl Issuer {
         }
         let context =
             context.as_ref().map_err(|error| asserted::refusal(*error, &served.community))?;
+        if !asserted::is_its_own(context, &registration.certifications, &self.limits) {
+            return refuse(Answer::InvalidGrant, "B33");
+        }
         let b2b = &context.b2b;
         if b2b.purposes.iter().any(|purpose| !served.community.purposes.contains(purpose)) {
             return refuse(Answer::InvalidGrant, "B14");

@@ -166,7 +166,7 @@ fn rows(text: &str, file: &Path) -> Result<Vec<Value>, AskError> {
         for purpose in &purposes {
             let known: Result<Purpose, _> = serde_json::from_value(json!(purpose));
             known.map_err(|_| {
-                bad("a purpose is TREAT, HPAYMT, HOPERAT, PUBHLTH, HRESCH or PATRQT")
+                bad("a purpose is TREAT, HPAYMT, HOPERAT, PUBHLTH, HRESCH, PATRQT, ELIGDTRM or SYSDEV")
             })?;
         }
         rows.push(json!({ "patient": patient, "purposes": purposes }));

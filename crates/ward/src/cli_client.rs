@@ -235,7 +235,7 @@ pub(crate) struct ClientContext {
     #[arg(long, value_name = "TEXT")]
     pub(crate) organization_name: Option<String>,
 
-    /// Purpose of use: TREAT, HPAYMT, HOPERAT, PUBHLTH, HRESCH or PATRQT, or its full URI. May be given
+    /// Purpose of use: TREAT, HPAYMT, HOPERAT, PUBHLTH, HRESCH, PATRQT, ELIGDTRM or SYSDEV, or its full URI. May be given
     /// several times.
     #[arg(long, value_name = "CODE", default_value = "TREAT")]
     pub(crate) purpose: Vec<String>,

@@ -3,7 +3,7 @@
 //!
 //! Keys are configured; nothing that a token names is fetched. Refused: another algorithm than RS256, keys under 2048
 //! bits, tokens without the verified demographics, for another audience, or older than the community admits. Whether
-//! the demographics are those of the patient is not compared here. Replay is for whoever has a store.
+//! the demographics are those of the patient is not compared. A token may be shown again until it ends.
 
 use std::fmt;
 
@@ -81,6 +81,7 @@ fn key(jwk: &Value) -> Option<Key> {
 /// What is remembered of a token that holds.
 pub(super) struct Vouched {
     pub(super) issuer: String,
+    pub(super) audience: String,
     pub(super) jti: String,
 }
 
@@ -137,7 +138,7 @@ pub(super) fn verify(
     }
     // Any words may stand in a `jti`, a person's too.
     let jti = crypto::hex(&crypto::sha256(&[b"ward id token/1\n", jti.as_bytes()]));
-    Ok(Vouched { issuer: issuer.to_owned(), jti })
+    Ok(Vouched { issuer: issuer.to_owned(), audience: audience.to_owned(), jti })
 }
 
 fn object(segment: &str, limits: &Limits) -> Option<Map<String, Value>> {

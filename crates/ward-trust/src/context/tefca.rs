@@ -8,15 +8,15 @@ use std::fmt;
 use serde_json::{Map, Value};
 use ward_core::{Limits, Purpose, Timestamp};
 
+/// The certification that its members must have (TEF-02).
+pub use crate::certification::TEFCA_BASIC_APP as BASIC_CERTIFICATION;
+
 use super::b2b::is_npi;
 use super::{B2bError, Hl7B2b, consents, fault, identity, person};
 use crate::Community;
 
 /// The community (TEF-01).
 pub const COMMUNITY: &str = "urn:oid:2.16.840.1.113883.3.7204.1.5";
-/// The certification that its members must have (TEF-02).
-pub const BASIC_CERTIFICATION: &str =
-    "https://rce.sequoiaproject.org/udap/profiles/basic-app-certification";
 /// Name of the extension object of individual access services (TEF-07).
 pub const IAS: &str = "tefca_ias";
 /// How it is misspelt (B32).
@@ -136,7 +136,9 @@ pub struct TefcaIas {
     pub patient: [u8; 32],
     /// Who vouches for the person: `iss` of the id token.
     pub vouched_by: String,
-    /// `jti` of the id token.
+    /// For whom: the home community id of the provider of individual access.
+    pub audience: String,
+    /// SHA-256, hexadecimal, of the `jti` of the id token.
     pub id_token: String,
 }
 
@@ -179,6 +181,7 @@ impl TefcaIas {
             user,
             patient,
             vouched_by: vouched.issuer,
+            audience: vouched.audience,
             id_token: vouched.jti,
         })
     }

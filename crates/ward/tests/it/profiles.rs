@@ -286,6 +286,30 @@ async fn register_with(world: &World, member: &Member, uri: &str, shown: &[Strin
     world.post(&world.register, "application/json", &body.to_string(), &[]).await
 }
 
+fn basic_rule() -> CertificationRule {
+    CertificationRule {
+        uri: BASIC_CERTIFICATION.into(),
+        required: true,
+        certifiers: Certifiers::Declared,
+        unlocks: ScopeSet::default(),
+    }
+}
+
+/// The basic certification for one purpose, of a home community.
+fn basic(world: &World, member: &Member, uri: &str, purpose: &str, home: &str) -> Vec<String> {
+    let now = world.system.clock.now();
+    let uri = ClientUri::parse(uri).unwrap();
+    let one = Certification {
+        tefca: Some(Tefca {
+            exchange_purpose: purpose.to_owned(),
+            home_community_id: home.to_owned(),
+        }),
+        ..Certification::declared(uri, "TEFCA Basic App Certification", BASIC_CERTIFICATION)
+    };
+    let one = one.lasting(format!("c-{purpose}-{home}"), now, now.plus(Duration::from_hours(24)));
+    vec![one.sign(&member.identity, now, &Limits::default()).unwrap()]
+}
+
 /// TEF-02, TEF-03, TEF-04 (unverified): who registers in a community of tefca has a URI that carries an exchange purpose, and
 /// shows the basic certification for that purpose; the metadata say so.
 #[tokio::test(flavor = "multi_thread")]
@@ -296,31 +320,14 @@ async fn tefca_registers_for_one_certified_purpose() {
     let treat = world.pki.client(TREAT);
     serve(&world, |all| {
         all[0].community.profile = Profile::Tefca;
-        all[0].certifications = vec![CertificationRule {
-            uri: BASIC_CERTIFICATION.into(),
-            required: true,
-            certifiers: Certifiers::Declared,
-            unlocks: ScopeSet::default(),
-        }];
+        all[0].certifications = vec![basic_rule()];
     })
     .await;
     let document = document(&world).await;
     assert_eq!(document["udap_certifications_supported"], json!([BASIC_CERTIFICATION]), "TEF-02");
     assert_eq!(document["udap_certifications_required"], json!([BASIC_CERTIFICATION]), "TEF-02");
-    let now = world.system.clock.now();
-    let shown = |member: &Member, uri: &str, purpose: &str| {
-        let uri = ClientUri::parse(uri).unwrap();
-        let one = Certification {
-            tefca: Some(Tefca {
-                exchange_purpose: purpose.to_owned(),
-                home_community_id: HCID.to_owned(),
-            }),
-            ..Certification::declared(uri, "TEFCA Basic App Certification", BASIC_CERTIFICATION)
-        };
-        let end = now.plus(Duration::from_hours(24));
-        let one = one.lasting(format!("c-{purpose}"), now, end);
-        vec![one.sign(&member.identity, now, &Limits::default()).unwrap()]
-    };
+    let shown =
+        |member: &Member, uri: &str, purpose: &str| basic(&world, member, uri, purpose, HCID);
     let refused = |answer: &Answer, error: &str, what: &str| {
         assert_eq!((answer.status, answer.error().as_deref()), (400, Some(error)), "{what}");
     };
@@ -435,5 +442,32 @@ async fn a_token_is_good_for_its_own_purpose_only() {
         assert_eq!(answer.status, 200);
         let token = answer.json()["access_token"].as_str().unwrap().to_owned();
         assert_eq!(world.get(&path, &token).await.status, status, "B2B-17: {purpose}");
+    }
+}
+
+/// B33, TEF-09 (unverified): what vouches for an individual is made for the home community that shows it; a provider of
+/// individual access cannot use what was made for another.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_vouches_for_an_individual_is_for_the_provider_that_shows_it() {
+    let (mut world, _upstream, ..) = world(generous()).await;
+    let vouching = Vouching::new(&world);
+    let member = world.pki.client(IAS);
+    serve(&world, |all| {
+        change(&mut all[0].community, "tefca", &vouching);
+        all[0].certifications = vec![basic_rule()];
+    })
+    .await;
+    let row = include_str!("../data/token.jsonl")
+        .lines()
+        .find(|line| line.contains("individual access with all that it needs"))
+        .unwrap();
+    let row: Value = serde_json::from_str(&vouching.fill(row)).unwrap();
+    for (home, status) in [(HCID, 200), ("urn:oid:1.2.3", 400), (HCID, 200)] {
+        let shown = basic(&world, &member, IAS, "T-IAS", home);
+        let answer = register_with(&world, &member, IAS, &shown).await;
+        assert!([200, 201].contains(&answer.status), "{answer:?}");
+        let words = world.words(IAS, answer.json()["client_id"].as_str().unwrap());
+        let answer = ask(&world, &words, &member, row["claims"]["extensions"].clone(), true).await;
+        assert_eq!(answer.status, status, "{home}: {answer:?}");
     }
 }
