@@ -9,6 +9,8 @@
 mod recheck;
 mod standing;
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ward_core::{ClientUri, Thumbprint, Timestamp};
@@ -295,6 +297,19 @@ impl Issuer {
                 Err(unapproved(rule, "the certifier's certificate is not trusted"))
             }
         }
+    }
+
+    /// Notes which anchors of certifiers go with the communities that are served from now on: what rests on one ends.
+    pub(crate) fn give_up_certifiers(&self, next: &[Arc<Served>]) {
+        let anchors = |served: &[Arc<Served>]| -> BTreeSet<Thumbprint> {
+            let rules = served.iter().flat_map(|one| &one.certifications);
+            let trust = rules.filter_map(|rule| rule.certifiers.trust());
+            trust.flat_map(|trust| &trust.anchors).map(Certificate::thumbprint).collect()
+        };
+        let (before, now) = (anchors(&self.served()), anchors(next));
+        let mut given_up = self.given_up.write().unwrap_or_else(PoisonError::into_inner);
+        given_up.extend(before);
+        given_up.retain(|anchor| !now.contains(anchor));
     }
 
     /// What a client that registers with these may ask for.

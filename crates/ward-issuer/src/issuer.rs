@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, header};
-use ward_core::{ClientId, CommunityUri, CorrelationId, Limits, OutboxSeq, TenantId};
+use ward_core::{ClientId, CommunityUri, CorrelationId, Limits, OutboxSeq, TenantId, Thumbprint};
 use ward_fhir::ScopeSet;
 use ward_net::http::{Body, BodyError};
 use ward_net::server::Peer;
@@ -46,6 +46,8 @@ pub struct Issuer {
     pub(crate) stopped: RwLock<BTreeSet<ClientId>>,
     /// Certifications under which tokens live.
     pub(crate) relied: Ledger,
+    /// Anchors of certifiers that the configuration gave up while this runs.
+    pub(crate) given_up: RwLock<BTreeSet<Thumbprint>>,
     /// Requests of strangers, by address.
     pub(crate) registrations: Limiter,
     pub(crate) failures: Limiter,
@@ -101,6 +103,7 @@ impl Issuer {
             served: RwLock::new(Arc::default()),
             stopped: RwLock::default(),
             relied: Ledger::default(),
+            given_up: RwLock::default(),
             turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             registrations: Limiter::new(bounds.registrations_per_minute, &bounds),
             failures: Limiter::new(bounds.token_failures_per_minute, &bounds),
@@ -115,13 +118,14 @@ impl Issuer {
     /// the earlier ones stay.
     pub fn serve(&self, communities: Vec<ServedCommunity>) -> Result<(), IssuerError> {
         self.check(&communities)?;
-        let served = communities
+        let served: Arc<[_]> = communities
             .into_iter()
             .map(|one| {
                 let metadata = self.metadata(&one.community, &one.certifications);
                 Arc::new(Served::new(one, metadata))
             })
             .collect();
+        self.give_up_certifiers(&served);
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = served;
         Ok(())
     }

@@ -6,7 +6,9 @@
 //! and other places for a token, a token for another audience, one that has ended or has not begun, one whose grant,
 //! client, certificate or community was revoked.
 
-use ward_core::{Actor, BoxFuture};
+use std::sync::PoisonError;
+
+use ward_core::{Actor, BoxFuture, Thumbprint};
 use ward_fhir::ScopeSet;
 use ward_policy::{Grant, Presented, Principal, Recognised, Resolve, ResolveError, Subject};
 
@@ -37,17 +39,25 @@ fn bearer(header: Option<&str>) -> Result<&str, ResolveError> {
 }
 
 impl Issuer {
-    /// Whether the grant's community is still served, with the anchor at which the client's path ended. A community or anchor
-    /// that the configuration gave up lets nobody in, whatever was issued before.
+    /// Whether the grant's community is still served, with the anchor at which the client's path ended, and those of the
+    /// certifiers that it rests on. A community or anchor that the configuration gave up lets nobody in, whatever was issued
+    /// before.
     fn still_trusts(&self, grant: &Grant) -> bool {
         let served = self.served();
         let Some(served) = served.iter().find(|one| one.community.uri == grant.community) else {
             return false;
         };
-        served.community.anchors.iter().any(|anchor| {
-            let anchor = Subject::Certificate(anchor.thumbprint());
+        let hangs_on = |anchor: Thumbprint| {
+            let anchor = Subject::Certificate(anchor);
             grant.hangs_on.iter().any(|(subject, _)| *subject == anchor)
-        })
+        };
+        let given_up = self.given_up.read().unwrap_or_else(PoisonError::into_inner);
+        // An anchor of certifiers may be the community's own.
+        let own = |anchor: Thumbprint| {
+            served.community.anchors.iter().any(|one| one.thumbprint() == anchor)
+        };
+        let lost = given_up.iter().any(|anchor| !own(*anchor) && hangs_on(*anchor));
+        !lost && served.community.anchors.iter().any(|one| hangs_on(one.thumbprint()))
     }
 }
 

@@ -4,11 +4,13 @@
 //! They are held in memory, filled as tokens are issued and once at the start. What cannot be known now ends nothing here:
 //! no new token is issued on it, and those that live end soon.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use ward_core::{CommunityUri, CorrelationId, Thumbprint, Timestamp};
+use ward_net::status::StatusError;
 use ward_policy::Subject;
 use ward_store::StoreError;
 use ward_trust::{Certificate, Certification, Community, Jws};
@@ -20,6 +22,8 @@ use crate::revocation::Act;
 
 /// Certifications held at once, each a JWT; the one whose last token ends first gives way.
 const MAX_RELIED: usize = 20_000;
+/// Certifications that are looked at at once.
+const ABREAST: usize = 16;
 /// Registrations read at once.
 const PAGE: usize = 500;
 
@@ -80,6 +84,19 @@ pub struct Rechecked {
     pub unknown: usize,
 }
 
+/// What a look at one found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It counts.
+    Good,
+    /// It does not.
+    Void,
+    /// Nothing could be learnt.
+    Unknown,
+    /// It was ended before, or what asks for it is not served any more.
+    Gone,
+}
+
 impl Issuer {
     /// From now until then a token rests on it.
     pub(crate) fn rely(&self, relied: Vec<Relied>, until: Timestamp) {
@@ -111,38 +128,74 @@ impl Issuer {
         }
     }
 
-    /// Looks at every certification under which something lives. `now`: what certifiers said lately does not count.
-    pub async fn recheck(&self, now: bool) -> Result<Rechecked, IssuerError> {
+    /// Looks at every certification under which something lives, some at a time. `now`: what certifiers said lately does not
+    /// count. A status endpoint that is out of reach is asked about one certification only.
+    pub async fn recheck(self: &Arc<Self>, now: bool) -> Result<Rechecked, IssuerError> {
         let mut found = Rechecked::default();
-        for relied in self.relied.live(self.deps.clock.now()) {
-            let subject = Subject::Certification(relied.id);
-            if self.deps.repositories.epochs.current(&self.tenant, &subject) > 0 {
-                continue;
+        let mut waiting = self.relied.live(self.deps.clock.now()).into_iter();
+        let dead = Arc::new(Mutex::new(BTreeSet::new()));
+        let mut looking = JoinSet::new();
+        loop {
+            while looking.len() < ABREAST
+                && let Some(relied) = waiting.next()
+            {
+                let (issuer, dead) = (self.clone(), dead.clone());
+                looking.spawn(async move { issuer.recheck_one(&relied, now, &dead).await });
             }
-            found.looked += 1;
-            let served = self.served();
-            let Some(served) = served.iter().find(|one| one.community.uri == relied.community)
-            else {
-                continue;
-            };
-            let at = self.deps.clock.now();
-            let Ok(jws) = Jws::parse(&relied.jwt, &self.limits) else { continue };
-            let Ok(certification) = Certification::kept(&jws, at, &self.limits) else { continue };
-            if let (true, Some(url)) = (now, certification.status_url()) {
-                // The answer is kept, and looked at below.
-                let _kept = self.deps.statuses.ask(&url).await;
-            }
-            match self.counts(served, &certification, &jws, Duration::MAX).await {
-                Ok(_) => {}
-                Err(Fault::Unknown { .. }) => found.unknown += 1,
-                Err(Fault::Refused(error)) => {
-                    found.ended += 1;
-                    let rule = error.fault().rule;
-                    tracing::warn!(rule, "a certification is void");
+            match looking.join_next().await {
+                None => return Ok(found),
+                Some(Err(_)) => {
+                    return Err(StoreError::Unavailable("a look was cut short".into()).into());
+                }
+                Some(Ok(look)) => {
+                    found.looked += usize::from(look != Look::Gone);
+                    found.ended += usize::from(look == Look::Void);
+                    found.unknown += usize::from(look == Look::Unknown);
                 }
             }
         }
-        Ok(found)
+    }
+
+    async fn recheck_one(
+        &self,
+        relied: &Relied,
+        now: bool,
+        dead: &Mutex<BTreeSet<String>>,
+    ) -> Look {
+        let subject = Subject::Certification(relied.id);
+        let epochs = &self.deps.repositories.epochs;
+        let served = self.served();
+        let served = served.iter().find(|one| one.community.uri == relied.community);
+        let at = self.deps.clock.now();
+        let (0, Some(served), Ok(jws)) =
+            (epochs.current(&self.tenant, &subject), served, Jws::parse(&relied.jwt, &self.limits))
+        else {
+            return Look::Gone;
+        };
+        let Ok(certification) = Certification::kept(&jws, at, &self.limits) else {
+            return Look::Gone;
+        };
+        if let (true, Some(url), Some(endpoint)) =
+            (now, certification.status_url(), &certification.status_endpoint)
+        {
+            let is_dead = || dead.lock().unwrap_or_else(PoisonError::into_inner);
+            if is_dead().contains(endpoint) {
+                return Look::Unknown;
+            }
+            // The answer is kept, and looked at below.
+            if let Err(StatusError::Fetch(_)) = self.deps.statuses.ask(&url).await {
+                is_dead().insert(endpoint.clone());
+            }
+        }
+        match self.counts(served, &certification, &jws, Duration::MAX).await {
+            Ok(_) => Look::Good,
+            Err(Fault::Unknown { .. }) => Look::Unknown,
+            Err(Fault::Refused(error)) => {
+                let rule = error.fault().rule;
+                tracing::warn!(rule, certification = %relied.id, "a certification is void");
+                Look::Void
+            }
+        }
     }
 
     /// Ends what rests on a certification, for good: whatever is said later, it never counts again.

@@ -276,6 +276,25 @@ async fn a_certifier_that_is_revoked_takes_its_certifications_along() {
     lab.register(scope, &[&jwt]).await.refuses("CRT-07", 400, "unapproved_certification");
 }
 
+/// A certifier whose anchor the configuration gives up takes along what rests on it; one that comes back is believed again.
+#[tokio::test]
+async fn certifiers_that_are_given_up_are_not_believed() {
+    let lab = Lab::new(Lab::wide());
+    let asked = "system/Patient.rs system/Condition.rs";
+    let wide = lab.signed(&Lab::certification(WIDE));
+    let client = lab.register(asked, &[&wide]).await.text("client_id");
+    let token = lab.world.issued(&PKI.client, &client, asked).await;
+    let base = lab.world.issued(&PKI.client, &client, "system/Patient.rs").await;
+    lab.serve(vec![rule(WIDE, false, certifiers(&PKI.b), "system/*.rs")]);
+    assert_eq!(lab.world.resolve(&token).await.unwrap_err(), ResolveError::Invalid);
+    assert!(lab.world.resolve(&base).await.is_ok());
+    let narrowed = lab.world.asserted(&PKI.client, &assertion(&client), asked).await;
+    assert_eq!(narrowed.text("scope"), "system/Patient.rs");
+    lab.serve(Lab::wide());
+    lab.world.issued(&PKI.client, &client, asked).await;
+    assert!(lab.world.resolve(&token).await.is_ok(), "nothing was revoked");
+}
+
 /// C03: whose word counts. The client's community vouches for clients, not for certifiers.
 #[tokio::test]
 async fn only_certifiers_certify() {
