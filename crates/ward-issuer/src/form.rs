@@ -68,27 +68,34 @@ impl Form {
     }
 }
 
-fn decode(text: &[u8], plus_is_space: bool) -> Result<String, FormError> {
+fn decode(mut text: &[u8], plus_is_space: bool) -> Result<String, FormError> {
+    let special = |byte: &u8| *byte == b'%' || (plus_is_space && *byte == b'+');
     let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.iter().copied();
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'%' => {
-                let mut digit = || {
-                    bytes
-                        .next()
-                        .and_then(|b| char::from(b).to_digit(16))
-                        .ok_or(FormError::Malformed)
-                };
-                let value = digit()? << 4 | digit()?;
-                u8::try_from(value).map_err(|_| FormError::Malformed)?
+    // Most of a request is one long value without anything to decode.
+    while let Some(at) = text.iter().position(special) {
+        let (plain, rest) = text.split_at(at);
+        out.extend_from_slice(plain);
+        text = match rest {
+            [b'%', high, low, rest @ ..] => {
+                let digit = |b: &u8| char::from(*b).to_digit(16).ok_or(FormError::Malformed);
+                let value = digit(high)? << 4 | digit(low)?;
+                out.push(u8::try_from(value).map_err(|_| FormError::Malformed)?);
+                rest
             }
-            b'+' if plus_is_space => b' ',
-            other => other,
-        });
+            [b'+', rest @ ..] => {
+                out.push(b' ');
+                rest
+            }
+            _ => return Err(FormError::Malformed),
+        };
     }
+    out.extend_from_slice(text);
+    let plain = out.is_ascii() && !out.iter().any(u8::is_ascii_control);
     let text = String::from_utf8(out).map_err(|_| FormError::Malformed)?;
-    if text.chars().any(char::is_control) { Err(FormError::Malformed) } else { Ok(text) }
+    if !plain && text.chars().any(char::is_control) {
+        return Err(FormError::Malformed);
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
