@@ -7,8 +7,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
-use ward_core::{CommunityUri, Limits};
-use ward_trust::{Alg, Community, Hl7B2b, Jws};
+use ward_core::{CommunityUri, Limits, Purpose, Timestamp};
+use ward_trust::context::UserObject;
+use ward_trust::{Alg, Community, Context, Hl7B2b, Jws, Profile};
 
 /// See the module.
 pub fn check(data: &[u8]) -> bool {
@@ -53,6 +54,7 @@ fn compact(text: &str) -> bool {
         let again = Hl7B2b::parse(Some(&b2b.to_extensions()), &community);
         assert_eq!(again.ok().map(|b2b| b2b.to_extensions()), Some(b2b.to_extensions()));
     }
+    contexts(jws.claims().get("extensions"), community, &limits);
     let alg = jws.alg();
     assert_eq!(jws.header().get("alg").and_then(Value::as_str), Some(alg.name()));
     if let Ok(verified) = jws.verify(&Alg::ALL) {
@@ -61,4 +63,30 @@ fn compact(text: &str) -> bool {
         assert!(signed.is_some_and(|jti| jti.starts_with("seed-")), "a forgery");
     }
     true
+}
+
+/// What is asserted is read by the rules of the community, whatever the objects are.
+fn contexts(extensions: Option<&Value>, mut community: Community, limits: &Limits) {
+    let now = Timestamp::from_seconds(1_800_000_000);
+    community.context.user = UserObject::Supported;
+    community.purposes = Purpose::ALL.to_vec();
+    for (profile, uri) in [
+        (Profile::Stu2, "https://partner.example/app"),
+        (Profile::Tefca, "https://partner.example/app#T-TREAT"),
+        (Profile::Tefca, "https://partner.example/app#T-IAS"),
+    ] {
+        community.profile = profile;
+        let Ok(context) = Context::parse(extensions, &community, uri, now, limits) else {
+            continue;
+        };
+        assert!(context.b2b.purposes.iter().all(|purpose| community.purposes.contains(purpose)));
+        if profile == Profile::Tefca {
+            // Nobody vouches for individuals here.
+            assert!(context.ias.is_none() && uri.ends_with("#T-TREAT"));
+            assert_eq!(context.b2b.purposes, [Purpose::Treatment]);
+        }
+        // A person is a digest, and the same one whoever reads it.
+        let again = Context::parse(extensions, &community, uri, now, limits);
+        assert_eq!(again.ok(), Some(context));
+    }
 }
