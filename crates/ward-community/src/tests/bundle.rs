@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use serde_json::Value;
 use ward_core::{Clock as _, Limits};
 use ward_fhir::{FhirId, ResourceType};
@@ -14,6 +15,7 @@ fn read(operator: &Operator) -> SignedBundle {
     SignedBundle::parse(&document, &Limits::default()).unwrap()
 }
 
+/// COMM-20.
 #[tokio::test]
 async fn bundles_are_what_a_member_takes_one_after_the_other() {
     let lab = Lab::new();
@@ -83,6 +85,7 @@ fn references(resource: &Value, path: &str) -> Vec<String> {
     all.iter().map(|one| one["reference"].as_str().unwrap().to_owned()).collect()
 }
 
+/// COMM-18, NDH-01, NDH-02, NDH-03, NDH-04.
 #[tokio::test]
 async fn the_directory_is_r4_and_shows_who_can_be_called() {
     let lab = Lab::new();
@@ -152,6 +155,19 @@ async fn the_directory_is_r4_and_shows_who_can_be_called() {
     ];
     let wanted = wanted.map(|one| format!("http://hl7.org/fhir/us/ndh/StructureDefinition/{one}"));
     assert_eq!(urls, wanted);
+    // NDH-02, NDH-03: what it says in them.
+    let said = |at: usize, url: &str| {
+        let inner = endpoint["extension"][at]["extension"].as_array().unwrap();
+        inner.iter().find(|one| one["url"] == url).unwrap_or_else(|| panic!("{url}")).clone()
+    };
+    let profile = said(0, "trustProfile");
+    assert_eq!(profile["valueCodeableConcept"]["coding"][0]["code"], "udap");
+    assert_eq!(said(0, "version")["valueString"], "1");
+    assert_eq!(said(1, "qualifier")["valueString"], operator.uri().as_str());
+    let der = said(2, "certificate")["valueBase64Binary"].as_str().unwrap().to_owned();
+    let der = base64::engine::general_purpose::STANDARD.decode(der).unwrap();
+    let shown = Certificate::from_der(&der).unwrap();
+    assert_eq!(shown.san_uris(), ["https://fhir.ring.example/r4"]);
     // FHIR: an extension has a value or extensions, never both, never neither.
     for one in endpoint["extension"].as_array().unwrap() {
         let value = one.as_object().unwrap().keys().any(|key| key.starts_with("value"));

@@ -136,6 +136,7 @@ fn client(name: &str) -> CertificateRequest {
 
 const BASE: &str = "http://127.0.0.1:8083";
 
+/// COMM-01.
 #[tokio::test]
 async fn members_validate_until_they_are_revoked() {
     for ca_key in [KeySpec::P256, KeySpec::P384] {
@@ -205,6 +206,7 @@ async fn a_request_is_certified_for_the_key_that_signed_it() {
     operator.certify(&client("partner"), &p256).await.unwrap();
 }
 
+/// COMM-14, COMM-22.
 #[tokio::test]
 async fn every_act_is_an_event() {
     let lab = Lab::new();
@@ -347,6 +349,7 @@ async fn authorities_must_not_be_rsa_and_bad_requests_change_nothing() {
     assert!(matches!(refused, Err(CommunityError::Lint(Finding::Key))));
 }
 
+/// COMM-03.
 #[tokio::test]
 async fn a_uri_stays_with_its_holder() {
     let lab = Lab::new();

@@ -10,6 +10,7 @@ use ward_net::{Egress, HttpClient, RevocationLists, Server, TlsReload, TlsVersio
 
 use super::*;
 
+/// COMM-14.
 #[tokio::test]
 async fn lists_are_served_and_signed_anew_after_half_of_their_life() {
     let lab = Lab::new();

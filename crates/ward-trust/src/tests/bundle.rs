@@ -133,6 +133,7 @@ fn a_sound_bundle_is_read_back_as_it_was_signed_and_taken() {
     lab.take(&lab.member("crit", json!(["anchors", "exp"])), None).unwrap();
 }
 
+/// COMM-21.
 #[test]
 fn bad_bundles_are_refused_each_for_its_own_reason() {
     use BundleError as E;
@@ -525,6 +526,7 @@ fn only_an_anchor_that_is_valid_now_introduces_another() {
     );
 }
 
+/// COMM-04, COMM-07.
 #[test]
 fn a_bundle_narrows_what_a_member_allows_and_never_widens_it() {
     let lab = Lab::new();

@@ -144,6 +144,7 @@ fn events(place: &Place, kind: EventKind, action: &str) -> usize {
     leaves.filter(|leaf| leaf.kind == kind && leaf.action == action).count()
 }
 
+/// COMM-16, COMM-20, COMM-21.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_follows_its_community_to_a_new_root_while_a_partner_keeps_reading() {
     let upstream = sandbox().await;
@@ -334,6 +335,7 @@ async fn refused_bundles_change_nothing_and_an_ended_one_closes_the_door() {
 }
 
 /// The operator's commands make what a member follows: from `ward community` to a registered partner, and to the next bundle.
+/// COMM-02, COMM-18, COMM-20.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_follows_what_ward_community_publishes() {
     let upstream = sandbox().await;

@@ -47,6 +47,7 @@ mod passport;
 mod pki;
 mod place;
 mod profiles;
+mod registrations;
 mod rows;
 mod scripted;
 mod serve;

@@ -93,6 +93,7 @@ async fn serve(world: &World, edit: impl FnOnce(&mut Vec<ServedCommunity>)) {
     world.house.knobs.turn(communities, tls, config.ceilings, turned).await.unwrap();
 }
 
+/// PORT-05.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passport_names_chain_checks_and_grants() {
     let (mut world, _upstream, ..) = world(limits()).await;
@@ -213,6 +214,7 @@ async fn what_ends_soon_is_named_with_whom_to_tell() {
     assert_eq!(of(&kinds(366).await, "anchor").len(), 1);
 }
 
+/// COMM-19.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_ward_fetches_by_itself_closes_the_door() {
     let (mut world, _upstream, ours, _) = world(limits()).await;

@@ -15,6 +15,7 @@ fn bundle(served: &Served) -> ward_trust::Bundle {
 }
 
 /// Lists, authorities, OCSP answers and bundles of all that vouch for somebody, at once and without a restart.
+/// COMM-16.
 #[test]
 fn the_next_authorities_serve_beside_the_former() {
     let desk = Desk::new("rollover");

@@ -86,6 +86,7 @@ fn asking(root: &[u8]) -> impl AsyncFn(&str) -> Result<bool, StatusError> {
 }
 
 /// CRT-12: told over TLS, as fresh as the register, to whoever asks; CRT-05, CRT-13, CRT-15: what stands in it.
+/// COMM-17.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certification_is_issued_told_and_revoked() {
     let desk = Desk::new("certify");

@@ -12,6 +12,7 @@ use super::{Desk, PARTNER, URI};
 use crate::harness::TempDir;
 
 /// Each refusal says in plain words what is wrong, and nothing is issued.
+/// COMM-01, COMM-10.
 #[test]
 fn what_no_member_would_accept_is_refused_in_plain_words() {
     let desk = Desk::new("lint");
@@ -160,6 +161,7 @@ fn a_community_admits_uris_by_their_beginning() {
 }
 
 /// With the root's key away members are issued, renewed and revoked; an authority is not made.
+/// COMM-12.
 #[test]
 fn the_roots_key_can_be_away() {
     let desk = Desk::new("root");
@@ -190,6 +192,7 @@ fn the_roots_key_can_be_away() {
 }
 
 /// What a certificate says, and what replaces it.
+/// COMM-13, COMM-22.
 #[test]
 fn certificates_name_their_places_and_are_renewed_and_rekeyed() {
     let desk = Desk::new("renew");
@@ -291,6 +294,7 @@ fn certificates_name_their_places_and_are_renewed_and_rekeyed() {
 }
 
 /// The vaults open by passphrases too, and by no other.
+/// COMM-12.
 #[test]
 fn vaults_open_by_passphrase() {
     let desk = Desk { dir: TempDir::new("community-passphrase") };

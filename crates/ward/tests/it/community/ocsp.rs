@@ -104,6 +104,7 @@ fn openssl_agrees(desk: &Desk, served: &Served) {
 }
 
 /// RFC 5019 §5, §6: what caches are told; RFC 6960 A.1: GET.
+/// COMM-15.
 #[test]
 fn ocsp_by_get_says_for_how_long_it_holds() {
     let desk = Desk::new("cache");

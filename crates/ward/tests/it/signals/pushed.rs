@@ -134,6 +134,7 @@ impl Desk {
 }
 
 /// The list that names the certificate is handed out to nobody: what closes the door is the signal alone.
+/// COMM-19.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_community_revokes_is_refused_by_its_member_at_the_next_request() {
     let (world, _upstream, ours, _) = world(limits()).await;
