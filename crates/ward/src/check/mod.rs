@@ -164,7 +164,8 @@ async fn all(config: &Config, options: &Check, findings: &mut Findings) {
         );
     }
     for one in &config.community {
-        for note in one.profile_notes() {
+        let certifications = one.certification.iter().map(crate::config::Certification::note);
+        for note in one.profile_notes().into_iter().chain(certifications) {
             findings.add(Level::Note, &format!("community {}", one.uri), note, "");
         }
     }

@@ -28,6 +28,28 @@ pub struct Certification {
     pub unlocks: Vec<String>,
 }
 
+impl Certification {
+    /// What it means, in a line for a person.
+    pub fn note(&self) -> String {
+        let who = if self.declared {
+            "signed by the client itself".to_owned()
+        } else if !self.certifiers.is_empty() {
+            format!("signed by {}", self.certifiers.join(", "))
+        } else if self.anchors.is_some() {
+            "signed by anybody under its anchors".to_owned()
+        } else {
+            "signed by the community or who its trust bundle names".to_owned()
+        };
+        let need = if self.required { "without it nobody gets in" } else { "may be shown" };
+        let opens = if self.unlocks.is_empty() {
+            String::new()
+        } else {
+            format!("; opens {}", self.unlocks.join(" "))
+        };
+        format!("certification {}: {need}; {who}{opens}", self.uri)
+    }
+}
+
 /// What makes no sense, as far as the file alone can tell.
 pub(super) fn problems(
     config: &Config,

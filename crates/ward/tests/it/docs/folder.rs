@@ -88,6 +88,7 @@ impl Folder {
         folder.install("ward", &format!(
             "case \" $* \" in\n*' --url '*) ;;\n*) case \"$1\" in\n\
              admin) shift; set -- admin --url http://127.0.0.1:{admin} \"$@\" ;;\n\
+             passport) shift; set -- passport --url http://127.0.0.1:{admin} \"$@\" ;;\n\
              init) '{ward}' \"$@\" || exit; exec sed -i 's/^#address = \"127.0.0.1:8444\"/address = \"127.0.0.1:{admin}\"/' \"$2/ward.toml\" ;;\n\
              esac ;;\nesac\nexec '{ward}' \"$@\"\n",
             ward = env!("CARGO_BIN_EXE_ward"),

@@ -71,6 +71,7 @@ pages! {
     rotate_keys: "docs/rotate-keys.md",
     observe: "docs/observe.md",
     client: "docs/client.md",
+    certifications: "docs/certifications.md",
     community: "docs/community.md",
     load_balancer: "docs/load-balancer.md",
     profiles: "docs/profiles.md",
