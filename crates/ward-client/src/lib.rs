@@ -49,6 +49,7 @@
 //! The same as programs: `examples/discover.rs` and `examples/read.rs`. Members of several communities use
 //! [`Memberships`]; [`checks`] tells step by step what was checked.
 
+mod asserted;
 mod call;
 pub mod checks;
 mod discovery;
@@ -64,6 +65,7 @@ use std::sync::{Arc, Mutex};
 
 use ward_core::{Clock, Rng, Thumbprint, crypto};
 
+pub use asserted::{Asserted, on_behalf_of};
 pub use discovery::{Discovery, Document};
 pub use error::{ClientError, Origin};
 pub use membership::{Joined, Membership, Memberships, PassedOver, Step, Stopped};
@@ -71,7 +73,7 @@ pub use registration::{
     Registered, RegistrationGrant, RegistrationRequest, ScopeDifference, Standing,
 };
 pub use setup::{Setup, SetupError};
-pub use token::{Token, on_behalf_of};
+pub use token::Token;
 pub use transport::{Lists, Transport};
 pub use ward_core::{
     ClientUri, CommunityUri, Limits, OrganizationUri, Purpose, Secret, SystemClock, SystemRng,

@@ -117,6 +117,8 @@ pub struct Registered {
     pub scope: String,
     /// How the server took it.
     pub standing: Standing,
+    /// Of the certifications that were shown, those that the server accepted (CRT-10).
+    pub certifications: Vec<String>,
     /// Fixed phrases on what is allowed but odd (M22).
     pub warnings: Vec<&'static str>,
 }
@@ -372,12 +374,22 @@ impl PartnerClient {
                 }
             }
         };
+        let listed = members.get("certifications").and_then(Value::as_array);
+        let listed = |one: &String| {
+            listed.is_some_and(|all| all.iter().any(|two| two.as_str() == Some(one.as_str())))
+        };
         Ok(Registered {
             registration_endpoint: server.registration_endpoint.clone(),
             uri: request.uri.clone(),
             client_id,
             scope,
             standing,
+            certifications: request
+                .certifications
+                .iter()
+                .filter(|one| listed(one))
+                .cloned()
+                .collect(),
             warnings,
         })
     }

@@ -11,9 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use serde_json::{Value, json};
-use ward_core::{OrganizationUri, Purpose, Secret, Timestamp, crypto};
-use ward_trust::{Discovered, Hl7B2b};
+use ward_core::{Secret, Timestamp, crypto};
+use ward_trust::Discovered;
 
+use crate::asserted::Asserted;
 use crate::discovery::{MAX_DOCUMENT, percent_encode};
 use crate::error::ClientError;
 use crate::registration::{Registered, refused};
@@ -69,20 +70,6 @@ impl Token {
     }
 }
 
-/// `hl7-b2b` for an organisation and one purpose of use, without a person (IG §5.2.1.1).
-pub fn on_behalf_of(organization: OrganizationUri, purpose: Purpose) -> Hl7B2b {
-    Hl7B2b {
-        subject_name: None,
-        subject_id: None,
-        subject_role: None,
-        organization_id: organization,
-        organization_name: None,
-        purposes: vec![purpose],
-        consent_policy: Vec::new(),
-        consent_reference: Vec::new(),
-    }
-}
-
 /// What a token was issued for: all of it must be the same for a token to be used again (CLI-24).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Context {
@@ -128,13 +115,14 @@ impl PartnerClient {
         server: &Discovered,
         registered: &Registered,
         scope: &str,
-        b2b: &Hl7B2b,
+        asserted: impl Into<Asserted>,
     ) -> Result<Arc<Token>, ClientError> {
-        let context = self.context(server, registered, scope, b2b);
+        let asserted = asserted.into();
+        let context = self.context(server, registered, scope, &asserted);
         if let Some(token) = self.tokens.get(&context, self.config.clock.now()) {
             return Ok(token);
         }
-        let assertion = self.authentication_token(server, registered, b2b)?;
+        let assertion = self.authentication_token(server, registered, asserted)?;
         let token = Arc::new(self.token_with(server, scope, &assertion).await?);
         self.tokens.put(context, token.clone(), self.config.clock.now());
         Ok(token)
@@ -145,7 +133,7 @@ impl PartnerClient {
         server: &Discovered,
         registered: &Registered,
         scope: &str,
-        b2b: &Hl7B2b,
+        asserted: &Asserted,
     ) -> Context {
         Context {
             community: self.config.community.uri.as_str().to_owned(),
@@ -154,7 +142,7 @@ impl PartnerClient {
             endpoint: server.token_endpoint.clone(),
             client_id: registered.client_id.clone(),
             scope: scope.to_owned(),
-            extensions: b2b.to_extensions().to_string(),
+            extensions: self.extensions(registered, asserted).to_string(),
         }
     }
 
@@ -166,10 +154,10 @@ impl PartnerClient {
         server: &Discovered,
         registered: &Registered,
         scope: &str,
-        b2b: &Hl7B2b,
+        asserted: impl Into<Asserted>,
     ) -> String {
         let Context { community, uri, base, endpoint, client_id, scope, extensions } =
-            self.context(server, registered, scope, b2b);
+            self.context(server, registered, scope, &asserted.into());
         let all = json!([community, uri, base, endpoint, client_id, scope, extensions]);
         crypto::hex(&crypto::sha256(&[all.to_string().as_bytes()]))
     }
@@ -181,13 +169,13 @@ impl PartnerClient {
         server: &Discovered,
         registered: &Registered,
         scope: &str,
-        b2b: &Hl7B2b,
+        asserted: impl Into<Asserted>,
         token: Token,
     ) -> Result<(), ClientError> {
         if token.base != server.base_url {
             return Err(ClientError::OtherBase);
         }
-        let context = self.context(server, registered, scope, b2b);
+        let context = self.context(server, registered, scope, &asserted.into());
         self.tokens.put(context, Arc::new(token), self.config.clock.now());
         Ok(())
     }
@@ -197,13 +185,14 @@ impl PartnerClient {
         self.tokens.forget(token);
     }
 
-    /// A fresh authentication token (CLI-19) with `hl7-b2b` (CLI-22).
+    /// A fresh authentication token (CLI-19) with `hl7-b2b` and what stands beside it (CLI-22).
     pub fn authentication_token(
         &self,
         server: &Discovered,
         registered: &Registered,
-        b2b: &Hl7B2b,
+        asserted: impl Into<Asserted>,
     ) -> Result<String, ClientError> {
+        let asserted = asserted.into();
         if registered.standing == Standing::Cancelled {
             return Err(ClientError::Local {
                 what: "the registration was cancelled; register again",
@@ -216,31 +205,7 @@ impl PartnerClient {
         if !server.extensions_supported.iter().any(|name| name == "hl7-b2b") {
             return Err(ClientError::NotSupported { what: "hl7-b2b", rule: "CLI-04" });
         }
-        let community = &self.config.community;
-        let unknown = |p| !community.purposes.contains(p);
-        if b2b.purposes.is_empty() || b2b.purposes.iter().any(unknown) {
-            return Err(ClientError::Local {
-                what: "purpose_of_use must be one or more that the community allows",
-                rule: "B2B-09",
-            });
-        }
-        let organization = b2b.organization_id.as_str();
-        if !community.organization_schemes.iter().any(|scheme| organization.starts_with(scheme)) {
-            return Err(ClientError::Local {
-                what: "organization_id must have a scheme that the community allows",
-                rule: "B2B-08",
-            });
-        }
-        if server.extensions_required.iter().any(|name| name != "hl7-b2b") {
-            return Err(ClientError::NotSupported {
-                what: "a request without the other extensions that it requires",
-                rule: "CLI-22",
-            });
-        }
-        // Then all that a server of the community would ask of the object.
-        let extensions = b2b.to_extensions();
-        Hl7B2b::parse(Some(&extensions), community)
-            .map_err(|error| ClientError::Local { what: error.0.text, rule: error.0.rule })?;
+        let extensions = self.checked(server, registered, &asserted)?;
         let mut claims = self.claims(&registered.client_id, &server.token_endpoint);
         claims.insert("extensions".into(), extensions);
         self.sign(&server.token_algs, claims)

@@ -45,6 +45,17 @@ pub(crate) enum Revocation {
     WhenAvailable,
 }
 
+/// Which edition of the rules a community holds its members to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Edition {
+    /// The first edition of FAST Security.
+    Stu1,
+    /// FAST Security 2.0.0.
+    Stu2,
+    /// With the rules of TEFCA (unverified): the purpose is said in the code of the own certificate's URI.
+    Tefca,
+}
+
 /// What all steps need: which server, and whom to believe.
 #[derive(Debug, Args)]
 pub(crate) struct ClientServer {
@@ -82,6 +93,10 @@ pub(crate) struct ClientTrust {
     /// Issuing certificates of the community that a server may leave out, PEM.
     #[arg(long, value_name = "PEM", conflicts_with = "config")]
     pub(crate) intermediate: Vec<PathBuf>,
+
+    /// The edition that the community holds its members to.
+    #[arg(long, value_enum, default_value = "stu2", conflicts_with = "config")]
+    pub(crate) profile: Edition,
 
     /// What to do with certificates whose revocation lists cannot be had.
     #[arg(long, value_enum, default_value = "required", conflicts_with = "config")]
@@ -211,7 +226,8 @@ pub(crate) struct ClientUpdate {
     #[arg(long, value_name = "URL")]
     pub(crate) logo: Option<String>,
 
-    /// Certification or endorsement to show: a file that holds its compact JWS. Those of earlier are not shown again.
+    /// Certification or endorsement to show instead of those of before: a file that holds its compact JWS. May be given
+    /// several times.
     #[arg(long, value_name = "FILE")]
     pub(crate) certification: Vec<PathBuf>,
 }
@@ -259,6 +275,10 @@ pub(crate) struct ClientContext {
     /// Where the consent can be read, a URL. May be given several times.
     #[arg(long, value_name = "URL")]
     pub(crate) consent_reference: Vec<String>,
+
+    /// A further extension object to send, as `hl7-b2b-user=FILE` with its JSON. May be given several times.
+    #[arg(long, value_name = "NAME=FILE")]
+    pub(crate) extension: Vec<String>,
 
     /// Scopes to ask for; without it all that were registered.
     #[arg(long, value_name = "SCOPES")]

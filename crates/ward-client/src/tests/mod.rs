@@ -311,6 +311,7 @@ fn registered() -> Registered {
         client_id: "client-1".into(),
         scope: "system/Patient.rs".into(),
         standing: Standing::New,
+        certifications: Vec::new(),
         warnings: Vec::new(),
     }
 }
@@ -410,6 +411,66 @@ async fn a_token_kept_from_an_earlier_run_is_used_for_its_context_only() {
     assert_ne!(name(scope, &person), name(scope, &b2b()));
     assert_ne!(name(scope, &person), name("system/Observation.rs", &person));
     assert!(!name(scope, &person).contains("Dr") && name(scope, &person).len() == 64);
+}
+
+#[tokio::test]
+async fn objects_beside_hl7_b2b_are_sent_where_they_are_required() {
+    let world = World::new();
+    world.answers(|_| {
+        let mut wanted = metadata();
+        wanted.extensions_supported.push("other".into());
+        wanted.extensions_required.push("other".into());
+        ok(&document(&wanted, &claims()))
+    });
+    let server = world.client.discover(BASE).await.unwrap();
+    issues(&world, 300);
+    let error = world.client.token(&server, &registered(), "s", &b2b()).await.err().unwrap();
+    assert_eq!(error.rule(), Some("CLI-22"));
+    let asserted = |value: i32| crate::Asserted::from(&b2b()).with("other", json!({ "a": value }));
+    let get = async |asserted: crate::Asserted| {
+        let token = world.client.token(&server, &registered(), "s", asserted).await.unwrap();
+        token.expose().to_owned()
+    };
+    assert_eq!(get(asserted(1)).await, "t1");
+    assert_eq!(get(asserted(1)).await, "t1", "kept");
+    assert_eq!(get(asserted(2)).await, "t2", "CLI-24: all of it counts");
+    assert_eq!(get(asserted(2).with("hl7-b2b", json!({}))).await, "t2", "not this way");
+    let body = String::from_utf8(world.seen().pop().unwrap().body().to_vec()).unwrap();
+    let compact = body.split('&').find_map(|pair| pair.strip_prefix("client_assertion=")).unwrap();
+    let sent = &payload(compact)["extensions"];
+    assert_eq!((&sent["other"]["a"], &sent["hl7-b2b"]["version"]), (&json!(2), &json!("1")));
+    let shown = format!("{:?}", crate::Asserted::from(&b2b()).with("other", json!("Dr A")));
+    assert!(!shown.contains("Dr A"), "what it says of persons is not shown");
+}
+
+#[tokio::test]
+async fn a_tefca_client_says_the_purpose_of_its_certificate() {
+    let world = World::tefca();
+    let server = world.discovered().await;
+    issues(&world, 300);
+    let of = |uri: &str| Registered { uri: ClientUri::parse(uri).unwrap(), ..registered() };
+    let mut named = b2b();
+    named.organization_name = Some("Clinic 12-3456789".into());
+    let at = |code: &str| of(&format!("{CLIENT_URI}#{code}"));
+    world.client.token(&server, &at("T-TREAT"), "s", &named).await.unwrap();
+    let body = String::from_utf8(world.seen().pop().unwrap().body().to_vec()).unwrap();
+    let compact = body.split('&').find_map(|pair| pair.strip_prefix("client_assertion=")).unwrap();
+    let sent = payload(compact)["extensions"]["hl7-b2b"]["purpose_of_use"].clone();
+    assert_eq!(sent, json!(["urn:oid:2.16.840.1.113883.3.7204.1.5.2.1#T-TREAT"]), "TEF-05");
+    let before = world.seen().len();
+    let mut patient = named.clone();
+    patient.purposes = vec![Purpose::PatientRequest];
+    for (registered, b2b, rule) in [
+        // TEF-04: another purpose than the certificate's; TEF-10: no number in the name; B31: no tefca_ias.
+        (at("T-PYMNT"), &named, "TEF-05"),
+        (of(CLIENT_URI), &named, "TEF-05"),
+        (at("T-TREAT"), &b2b(), "TEF-10"),
+        (at("T-IAS"), &patient, "B31"),
+    ] {
+        let error = world.client.token(&server, &registered, "s", b2b).await.err().unwrap();
+        assert_eq!(error.rule(), Some(rule), "{error}");
+    }
+    assert_eq!(world.seen().len(), before, "CLI-22");
 }
 
 #[tokio::test]

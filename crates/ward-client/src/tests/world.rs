@@ -198,13 +198,27 @@ impl Transport for SharedServer {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::of(|_| ())
+    }
+
+    /// In a community of TEFCA's profile.
+    pub(crate) fn tefca() -> Self {
+        Self::of(|community| {
+            community.profile = ward_trust::Profile::Tefca;
+            community.purposes = Purpose::ALL.to_vec();
+        })
+    }
+
+    fn of(change: impl FnOnce(&mut Community)) -> Self {
         let clock = Arc::new(ManualClock::at_unix_seconds(START));
         let script: Script = Box::new(|_| Ok(respond(404, &json!({}))));
         let server = Arc::new(Server { script: Mutex::new(script), seen: Mutex::default() });
         let lists = Arc::new(TestLists { revoked: Mutex::new(Some(Vec::new())) });
         let uri = CommunityUri::parse("urn:test:community:a/b").unwrap();
+        let mut community = Community::new(uri, vec![PKI.root.clone()]);
+        change(&mut community);
         let client = PartnerClient::new(Config {
-            community: Community::new(uri, vec![PKI.root.clone()]),
+            community,
             identity: PKI.client.clone(),
             http: Arc::new(SharedServer(server.clone())),
             lists: Arc::new(Shared(lists.clone(), clock.clone())),

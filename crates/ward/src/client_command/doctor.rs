@@ -15,7 +15,7 @@ use super::parts::Parts;
 use super::register::preferred;
 use super::state::State;
 use super::talk::{Failure, Talk, code, printable};
-use super::token::b2b;
+use super::token::asserted;
 use crate::cli_client::ClientDoctor;
 
 /// Servers take statements that were made at most so far in the future (udap.md §8.4).
@@ -264,8 +264,8 @@ async fn registration(
     if wanted.context.organization.is_none() {
         return;
     }
-    let b2b = match b2b(&wanted.context) {
-        Ok(b2b) => b2b,
+    let asserted = match asserted(&wanted.context) {
+        Ok(asserted) => asserted,
         Err(failure) => {
             findings.bad("token", failure.text, &failure.advice);
             return;
@@ -273,7 +273,7 @@ async fn registration(
     };
     let registered = kept.registered(&member.uri);
     let scope = wanted.context.scope.clone().unwrap_or_else(|| registered.scope.clone());
-    match member.client.token(&joined.server, &registered, &scope, &b2b).await {
+    match member.client.token(&joined.server, &registered, &scope, asserted).await {
         Ok(token) => {
             findings.good("token", format!("issued, until {}", token.expires().to_rfc3339()));
         }

@@ -12,12 +12,13 @@ use ward_core::{ClientUri, CommunityUri, Purpose};
 use ward_net::client::{Egress, HttpClient};
 use ward_net::lists::RevocationLists;
 use ward_net::tls::client_config;
-use ward_trust::{Community, SigningIdentity};
+use ward_trust::context::UserObject;
+use ward_trust::{Community, Profile, SigningIdentity};
 
 use super::files;
 use super::settings::Settings;
 use super::talk::{Failure, Talk};
-use crate::cli_client::{ClientIdentity, ClientServer, ClientTrust, Revocation};
+use crate::cli_client::{ClientIdentity, ClientServer, ClientTrust, Edition, Revocation};
 use crate::house::{System, system};
 
 /// A community and where the own certificate for it is.
@@ -26,6 +27,7 @@ struct Place {
     anchors: Vec<PathBuf>,
     intermediates: Vec<PathBuf>,
     revocation: Revocation,
+    profile: Edition,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     client_uri: Option<String>,
@@ -176,6 +178,7 @@ fn given(trust: &ClientTrust, who: Option<&ClientIdentity>) -> Result<Given, Fai
             anchors: one.anchors,
             intermediates: one.intermediates,
             revocation: one.revocation.map_or(Revocation::Required, Into::into),
+            profile: one.profile.map_or(Edition::Stu2, Into::into),
             certificate: Some(one.certificate),
             key: Some(one.key),
             client_uri: one.client_uri,
@@ -188,6 +191,7 @@ fn given(trust: &ClientTrust, who: Option<&ClientIdentity>) -> Result<Given, Fai
         anchors: trust.anchor.clone(),
         intermediates: trust.intermediate.clone(),
         revocation: trust.revocation,
+        profile: trust.profile,
         certificate: who.and_then(|who| who.certificate.clone()),
         key: who.and_then(|who| who.key.clone()),
         client_uri: who.and_then(|who| who.client_uri.clone()),
@@ -210,6 +214,13 @@ fn community(place: &Place) -> Result<Community, Failure> {
     // What a server's community allows is the server's to say; any of ours is sent.
     community.purposes = Purpose::ALL.to_vec();
     community.organization_schemes = ["urn:", "https:", "http:"].map(ToOwned::to_owned).to_vec();
+    community.profile = match place.profile {
+        Edition::Stu1 => Profile::Stu1,
+        Edition::Stu2 => Profile::Stu2,
+        Edition::Tefca => Profile::Tefca,
+    };
+    // What is said of a person is looked at before it is sent.
+    community.context.user = UserObject::Supported;
     community.require_revocation = place.revocation == Revocation::Required;
     Ok(community)
 }

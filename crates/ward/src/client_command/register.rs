@@ -7,6 +7,8 @@ use ward_client::{
     Joined, Membership, Memberships, PartnerClient, Registered, RegistrationGrant,
     RegistrationRequest, ScopeDifference, Standing, checks,
 };
+use ward_core::Limits;
+use ward_trust::{Alg, Certification, Jws};
 
 use super::files;
 use super::parts::Parts;
@@ -20,7 +22,7 @@ pub(super) async fn register(talk: &mut Talk, wanted: &ClientRegister) -> Result
     let (server, who) = (&wanted.server, &wanted.identity);
     let parts = Parts::new(talk, &server.trust, Some(who))?;
     let memberships = parts.memberships()?;
-    let mut state = State::read(&who.state)?;
+    let state = State::read(&who.state)?;
     let certifications = certifications(&wanted.certification)?;
     let Some(first) = memberships.iter().next() else { return Ok(()) };
     let request = RegistrationRequest {
@@ -46,22 +48,20 @@ pub(super) async fn register(talk: &mut Talk, wanted: &ClientRegister) -> Result
             recall(&state, &member.client);
         }
     }
-    match memberships.register(&server.base, &request).await {
+    let ended = memberships.register(&server.base, &request).await;
+    let refusals = refusals(&memberships);
+    match ended {
         Ok((joined, registered)) => {
             talk.checked("discovery", checks::DISCOVERY, None);
             talk.checked("registration", checks::REGISTRATION, None);
             parts.joined(talk, &joined);
-            note_refusals(&mut state, &memberships);
-            state.unapproved.retain(|one| {
-                one.certificate != thumbprint(&joined.membership.client)
-                    || one.registration_endpoint != registered.registration_endpoint
-            });
-            record(talk, (&mut state, &who.state), server, &request, &joined, &registered)
+            record(talk, (&who.state, refusals), server, &request, &joined, &registered)
         }
         Err(stopped) => {
-            note_refusals(&mut state, &memberships);
-            if !state.unapproved.is_empty() {
-                state.write(&who.state)?;
+            if !refusals.is_empty() {
+                State::change(&who.state, |state| {
+                    refusals.into_iter().for_each(|one| state.refused(one))
+                })?;
             }
             Err(talk.stopped(&stopped, &parts))
         }
@@ -84,11 +84,14 @@ pub(super) async fn update(talk: &mut Talk, wanted: &ClientUpdate) -> Result<(),
             asked.logo.clone_from(&wanted.logo);
         }
     };
+    // Without new ones those are shown again that were shown before, as everything else.
     let certifications = certifications(&wanted.certification)?;
     again(talk, server, who, |mut asked, member| {
         change(&mut asked);
-        let certifications = certifications.clone();
-        RegistrationRequest { certifications, ..asked.request(member.uri.clone()) }
+        if !certifications.is_empty() {
+            asked.certifications.clone_from(&certifications);
+        }
+        asked.request(member.uri.clone())
     })
     .await
 }
@@ -109,7 +112,7 @@ async fn again(
     request: impl Fn(Asked, &Membership) -> RegistrationRequest,
 ) -> Result<(), Failure> {
     let parts = Parts::new(talk, &server.trust, Some(who))?;
-    let mut state = State::read(&who.state)?;
+    let state = State::read(&who.state)?;
     let memberships = preferred(&parts.memberships()?, &state, &server.base);
     // CLI-11: before anything is sent, for what is remembered of this base.
     for member in &memberships {
@@ -132,13 +135,13 @@ async fn again(
     let request = request(asked, member);
     let answer = member.client.register(&joined.server, &request).await;
     let registered = talk.step("registration", checks::REGISTRATION, &parts, answer)?;
-    record(talk, (&mut state, &who.state), server, &request, &joined, &registered)
+    record(talk, (&who.state, Vec::new()), server, &request, &joined, &registered)
 }
 
 /// Says and remembers what the server assigned.
 fn record(
     talk: &mut Talk,
-    (state, file): (&mut State, &Path),
+    (file, refusals): (&Path, Vec<Unapproved>),
     server: &ClientServer,
     request: &RegistrationRequest,
     joined: &Joined,
@@ -162,21 +165,37 @@ fn record(
     talk.fact("client_id", kept.client_id.as_str());
     talk.fact("client_uri", kept.client_uri.as_str());
     talk.fact("scope", kept.scope.as_str());
-    if registered.standing == Standing::Cancelled {
-        state.remove(&kept);
-    } else {
+    if registered.standing != Standing::Cancelled {
         // CLI-16: other scopes than asked for are taken, and told.
         let ScopeDifference { withheld, added } =
             ScopeDifference::between(&request.scope, &registered.scope);
+        if !request.certifications.is_empty() {
+            talk.fact("certifications", named(&registered.certifications));
+            let passed_over = |one: &&String| !registered.certifications.contains(one);
+            let passed_over: Vec<_> =
+                request.certifications.iter().filter(passed_over).cloned().collect();
+            talk.fact("not_counted", named(&passed_over));
+        }
         talk.fact("not_granted", withheld);
         talk.fact("not_asked_for", added);
-        state.put(kept);
     }
     talk.fact("state", file.display().to_string());
     for warning in &registered.warnings {
         talk.warn(*warning);
     }
-    state.write(file)
+    let own = thumbprint(&joined.membership.client);
+    State::change(file, |state| {
+        refusals.into_iter().for_each(|one| state.refused(one));
+        // This certificate is trusted here now.
+        state.unapproved.retain(|one| {
+            one.certificate != own || one.registration_endpoint != kept.registration_endpoint
+        });
+        if registered.standing == Standing::Cancelled {
+            state.remove(&kept);
+        } else {
+            state.put(kept);
+        }
+    })
 }
 
 /// `ward client status`: what is remembered. Asks nobody.
@@ -245,6 +264,14 @@ fn certifications(files: &[std::path::PathBuf]) -> Result<Vec<String>, Failure> 
     files.iter().map(|path| files::certification(path)).collect()
 }
 
+/// What certifications call themselves: their URIs, as their signers wrote them. Who these are is the server's to judge.
+fn named(all: &[String]) -> Vec<String> {
+    let limits = Limits::default();
+    let read = |jws: &String| Jws::parse(jws, &limits).ok()?.verify(&Alg::ALL).ok();
+    let read = all.iter().filter_map(read);
+    read.filter_map(|jws| Certification::uris_of(&jws).ok()).flatten().collect()
+}
+
 fn thumbprint(client: &PartnerClient) -> String {
     client.identity().leaf().thumbprint().to_string()
 }
@@ -257,12 +284,14 @@ fn recall(state: &State, client: &PartnerClient) {
     }
 }
 
-/// Notes where certificates were refused, now or before.
-fn note_refusals(state: &mut State, memberships: &Memberships) {
+/// Where certificates were refused, now or before.
+fn refusals(memberships: &Memberships) -> Vec<Unapproved> {
+    let mut all = Vec::new();
     for member in memberships {
         for registration_endpoint in member.client.unapproved_at() {
             let certificate = thumbprint(&member.client);
-            state.refused(Unapproved { registration_endpoint, certificate });
+            all.push(Unapproved { registration_endpoint, certificate });
         }
     }
+    all
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::files;
 use super::talk::Failure;
-use crate::cli_client::Revocation;
+use crate::cli_client::{Edition, Revocation};
 
 /// Communities in one file; each is asked for in turn.
 const MAX_COMMUNITIES: usize = 32;
@@ -41,6 +41,27 @@ pub(super) struct CommunitySettings {
     pub(super) client_uri: Option<String>,
     #[serde(default)]
     pub(super) revocation: Option<WhenRequired>,
+    #[serde(default)]
+    pub(super) profile: Option<EditionName>,
+}
+
+/// `profile = "stu1"`, `"stu2"` or `"tefca"`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum EditionName {
+    Stu1,
+    Stu2,
+    Tefca,
+}
+
+impl From<EditionName> for Edition {
+    fn from(one: EditionName) -> Self {
+        match one {
+            EditionName::Stu1 => Self::Stu1,
+            EditionName::Stu2 => Self::Stu2,
+            EditionName::Tefca => Self::Tefca,
+        }
+    }
 }
 
 /// `revocation = "required"` or `"when-available"`.

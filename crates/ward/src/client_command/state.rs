@@ -1,6 +1,8 @@
 //! What `ward client` remembers between runs, in files that only their owner can use: registrations and refusals in
 //! the state file (CLI-15, CLI-18), and tokens by the name of their whole context in the cache (CLI-24).
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,21 @@ use super::talk::Failure;
 
 /// Refusals and tokens that are remembered, each.
 const MAX_KEPT: usize = 1000;
+
+/// The right to change a file until it is dropped: a lock on a file beside it, which stays, for the file itself is
+/// replaced as a whole.
+fn turn(option: &str, path: &Path) -> Result<File, Failure> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&beside);
+    let locked = opened.and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|error| {
+        Failure::refused(
+            format!("{option} {}: {error}", Path::new(&beside).display()),
+            "name a file in a directory of yours",
+        )
+    })
+}
 
 /// One registration, keyed by registration endpoint, community and client URI (CLI-15).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +55,9 @@ pub(super) struct Asked {
     pub(super) scope: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) redirect_uris: Vec<String>,
+    /// Certifications that were shown, compact JWSs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) certifications: Vec<String>,
 }
 
 impl Asked {
@@ -51,6 +71,7 @@ impl Asked {
                 RegistrationGrant::AuthorizationCode { redirect_uris, .. } => redirect_uris.clone(),
                 RegistrationGrant::ClientCredentials | RegistrationGrant::Cancel => Vec::new(),
             },
+            certifications: request.certifications.clone(),
         }
     }
 
@@ -63,7 +84,7 @@ impl Asked {
             logo_uri: self.logo,
             scope: self.scope,
             grant: grant(self.redirect_uris),
-            certifications: Vec::new(),
+            certifications: self.certifications,
         }
     }
 }
@@ -92,6 +113,7 @@ impl Kept {
             client_id: self.client_id.clone(),
             scope: self.scope.clone(),
             standing: Standing::Modified,
+            certifications: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -155,7 +177,15 @@ impl State {
         }
     }
 
-    pub(super) fn write(&self, path: &Path) -> Result<(), Failure> {
+    /// Changes what the file holds, whatever other runs have written to it meanwhile: one at a time.
+    pub(super) fn change(path: &Path, change: impl FnOnce(&mut Self)) -> Result<(), Failure> {
+        let _turn = turn("--state", path)?;
+        let mut state = Self::read(path)?;
+        change(&mut state);
+        state.write(path)
+    }
+
+    fn write(&self, path: &Path) -> Result<(), Failure> {
         let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
         text.push(b'\n');
         write_private("--state", path, &text)
@@ -218,7 +248,19 @@ impl Cache {
         self.tokens.retain(|one| one.context != context);
     }
 
-    pub(super) fn write(&self, path: &Path) -> Result<(), Failure> {
+    /// As [`State::change`].
+    pub(super) fn change(
+        path: &Path,
+        now: Timestamp,
+        change: impl FnOnce(&mut Self),
+    ) -> Result<(), Failure> {
+        let _turn = turn("--cache", path)?;
+        let mut cache = Self::read(path, now)?;
+        change(&mut cache);
+        cache.write(path)
+    }
+
+    fn write(&self, path: &Path) -> Result<(), Failure> {
         write_private("--cache", path, &serde_json::to_vec(self).unwrap_or_default())
     }
 }

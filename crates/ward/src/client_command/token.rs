@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use ward_client::{Hl7B2b, Joined, PartnerClient, Token, checks};
+use ward_client::{Asserted, Hl7B2b, Joined, PartnerClient, Token, checks};
 use ward_core::{OrganizationUri, Purpose, Secret};
 
 use super::files;
@@ -15,6 +15,8 @@ use super::talk::{Failure, Talk, printable};
 use crate::cli_client::{ClientCall, ClientContext, ClientIdentity, ClientServer, ClientToken};
 use crate::ui;
 
+/// How deep the JSON of an extension object may be nested.
+const MAX_DEPTH: usize = 32;
 /// Headers of an answer that are shown.
 const SHOWN_HEADERS: [&str; 8] = [
     "content-type",
@@ -27,8 +29,31 @@ const SHOWN_HEADERS: [&str; 8] = [
     "x-correlation-id",
 ];
 
-/// `hl7-b2b` as the command line says it (CLI-22).
-pub(super) fn b2b(context: &ClientContext) -> Result<Hl7B2b, Failure> {
+/// What the command line asserts (CLI-22): `hl7-b2b`, and the objects of `--extension` beside it.
+pub(super) fn asserted(context: &ClientContext) -> Result<Asserted, Failure> {
+    let mut asserted = Asserted::from(&b2b(context)?);
+    for text in &context.extension {
+        let Some((name, file)) = text.split_once('=').filter(|(name, _)| *name != "hl7-b2b") else {
+            return Err(Failure::usage(
+                format!("--extension {text}: this is not NAME=FILE"),
+                "give the name of the object and the file with its JSON; hl7-b2b has options of its own",
+            ));
+        };
+        let bytes = files::read("--extension", Path::new(file))?;
+        let object = ward_core::json::parse(&bytes, MAX_DEPTH).ok().filter(Value::is_object);
+        let object = object.ok_or_else(|| {
+            Failure::usage(
+                format!("--extension {file} is not one JSON object"),
+                "name a file with the object itself, without its name",
+            )
+        })?;
+        asserted = asserted.with(name, object);
+    }
+    Ok(asserted)
+}
+
+/// `hl7-b2b` as the command line says it.
+fn b2b(context: &ClientContext) -> Result<Hl7B2b, Failure> {
     let Some(organization) = &context.organization else {
         return Err(Failure::usage(
             "--organization is missing",
@@ -72,8 +97,8 @@ struct Obtained {
     client: Arc<PartnerClient>,
     client_id: String,
     token: Arc<Token>,
-    /// The cache and the name in it, if there is one.
-    cached: Option<(Cache, String)>,
+    /// Its name in the cache, if there is one.
+    cached: Option<String>,
     /// It was there from an earlier run.
     reused: bool,
 }
@@ -86,7 +111,7 @@ async fn obtain(
     who: &ClientIdentity,
     context: &ClientContext,
 ) -> Result<Obtained, Failure> {
-    let b2b = b2b(context)?;
+    let asserted = asserted(context)?;
     let state = State::read(&who.state)?;
     let now = parts.system.clock.now();
     let cache = context.cache.as_deref().map(|path| Cache::read(path, now)).transpose()?;
@@ -99,25 +124,26 @@ async fn obtain(
     let client = membership.client;
     let mut reused = false;
     let named = cache.map(|cache| {
-        let name = client.context_name(&found, &registered, &scope, &b2b);
+        let name = client.context_name(&found, &registered, &scope, asserted.clone());
         if let Some((token, granted, expires)) = cache.find(&name)
             && let Ok(token) =
                 Token::kept(&found.base_url, Secret::new(token.to_owned()), granted, expires)
         {
-            reused = client.keep(&found, &registered, &scope, &b2b, token).is_ok();
+            reused = client.keep(&found, &registered, &scope, asserted.clone(), token).is_ok();
         }
         (cache, name)
     });
-    let answer = client.token(&found, &registered, &scope, &b2b).await;
+    let answer = client.token(&found, &registered, &scope, asserted).await;
     let token = talk.step("token", checks::TOKEN, parts, answer)?;
     let cached = match (named, &context.cache) {
-        (Some((mut cache, name)), Some(path)) => {
+        (Some((cache, name)), Some(path)) => {
             reused &= cache.find(&name).is_some_and(|(known, ..)| known == token.expose());
             if !reused {
-                cache.put(&name, token.expose(), token.scope(), token.expires());
-                cache.write(path)?;
+                Cache::change(path, now, |cache| {
+                    cache.put(&name, token.expose(), token.scope(), token.expires());
+                })?;
             }
-            Some((cache, name))
+            Some(name)
         }
         _ => None,
     };
@@ -203,9 +229,9 @@ pub(super) async fn call(talk: &mut Talk, wanted: &ClientCall) -> Result<(), Fai
     }
     if status == http::StatusCode::UNAUTHORIZED {
         let way_out = match (cached, &wanted.context.cache) {
-            (Some((mut cache, name)), Some(path)) => {
-                cache.forget(&name);
-                cache.write(path)?;
+            (Some(name), Some(path)) => {
+                let now = parts.system.clock.now();
+                Cache::change(path, now, |cache| cache.forget(&name))?;
                 "it is no longer in the cache; run this again for a new one"
             }
             _ => "get a new one with `ward client token`",

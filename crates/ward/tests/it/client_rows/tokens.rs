@@ -171,6 +171,76 @@ async fn a_token_is_used_for_its_context_only() {
     );
 }
 
+/// CLI-24: runs side by side lose none of each other's tokens.
+#[tokio::test]
+async fn runs_side_by_side_share_a_cache() {
+    let stage = Stage::raise().await.registered().await;
+    let cache = stage.files.path("cache.json");
+    let cache = cache.to_str().unwrap();
+    let people = ["Dr A", "Dr B", "Dr C", "Dr D", "Dr E", "Dr F"];
+    let run = |person: &'static str, at: usize| {
+        let to = stage.files.path(&format!("token-{at}.txt")).to_str().unwrap().to_owned();
+        let stage = &stage;
+        async move {
+            let more = ["--organization", ORGANIZATION, "--cache", cache, "--to", &to];
+            let said =
+                stage.client("token", &[&more[..], &["--subject-name", person]].concat()).await;
+            assert_eq!(said.code(), 0, "{}", said.text());
+            said.json()["from_cache"] == true
+        }
+    };
+    let mut first = Vec::new();
+    let [a, b, c, d, e, f] = people;
+    let all = tokio::join!(run(a, 0), run(b, 1), run(c, 2), run(d, 3), run(e, 4), run(f, 5));
+    first.extend([all.0, all.1, all.2, all.3, all.4, all.5]);
+    assert_eq!(first, [false; 6], "one token each");
+    for (at, person) in people.into_iter().enumerate() {
+        assert!(run(person, at).await, "CLI-24: {person}'s was lost");
+    }
+}
+
+/// CLI-22: an extension object that the server requires is sent from a file, and counts for the use of the token (CLI-24).
+#[tokio::test]
+async fn further_extension_objects_come_from_files() {
+    let stage = Stage::raise().await.registered().await;
+    let document = stage.document(|d| {
+        d["udap_authorization_extensions_supported"] = json!(["hl7-b2b", "hl7-b2b-user"]);
+        d["udap_authorization_extensions_required"] = json!(["hl7-b2b", "hl7-b2b-user"]);
+    });
+    stage.play_document(document);
+    let person = json!({ "version": "1", "purpose_of_use": ["urn:oid:2.16.840.1.113883.5.8#TREAT"],
+        "user_person": { "resourceType": "Person", "birthDate": "1980-01-01",
+            "name": [{ "family": "Sample", "given": ["Ann"] }],
+            "telecom": [{ "system": "phone", "value": "+1-555-0100" },
+                { "system": "email", "value": "ann@partner.example" }] } });
+    let good = stage.files.private("person.json", &person.to_string());
+    let with = |file: &str| format!("hl7-b2b-user={file}");
+    let said = stage.token(&["--extension", &with(&good)]).await;
+    assert_eq!(said.code(), 0, "{}", said.text());
+    let claims = read(&one(&stage.at.seen(), "token").form("client_assertion").unwrap());
+    assert_eq!(claims["extensions"]["hl7-b2b-user"], person, "CLI-22");
+    assert_eq!(claims["extensions"]["hl7-b2b"]["organization_id"], ORGANIZATION);
+    assert!(!said.text().contains("Ann"), "what is said of a person is not printed");
+    stage.at.words();
+    // A person of whom nothing is known is not sent; nor is what is no object, or not there.
+    let empty = stage.files.private("empty.json", "{\"version\":\"1\"}");
+    let said = stage.token(&["--extension", &with(&empty)]).await;
+    assert_eq!(
+        (said.code(), stage.at.words().as_slice()),
+        (2, &["metadata".to_owned()][..]),
+        "{}",
+        said.text()
+    );
+    let list = stage.files.private("list.json", "[]");
+    for wrong in
+        [with(&list), with("/nonexistent"), "hl7-b2b-user".to_owned(), format!("hl7-b2b={good}")]
+    {
+        let said = stage.token(&["--extension", &wrong]).await;
+        assert!(said.code() == 2 && said.text().contains("--extension"), "{}", said.text());
+        assert!(stage.at.words().is_empty(), "{wrong}");
+    }
+}
+
 /// CLI-24: a token stays at the base that it was issued for, whatever is given as a path.
 #[tokio::test]
 async fn a_token_does_not_leave_its_base() {
