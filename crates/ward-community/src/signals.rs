@@ -12,12 +12,14 @@ mod push;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::Issuer;
 use serde::{Deserialize, Serialize};
 use ward_core::crypto::{hex, sha256, unhex};
-use ward_core::{CorrelationId, Secret, Thumbprint, Timestamp};
+use ward_core::{CorrelationId, Limits, Secret, Thumbprint, Timestamp};
+use ward_net::HttpClient;
 use ward_trust::signal::{About, Signal};
 use ward_trust::{Certificate, SigningIdentity};
 
@@ -347,6 +349,11 @@ impl Operator {
         let identity = SigningIdentity::from_pkcs8(&chain, &Secret::new(key.serialize_der()))
             .map_err(|error| CommunityError::Bundle(error.into()))?;
         Ok((identity, hex(&serial)))
+    }
+
+    /// What pushes the signals of this community.
+    pub fn signal_pusher(&self, client: HttpClient, limits: Arc<Limits>) -> SignalPusher {
+        SignalPusher::new(self.dir.clone(), client, self.deps.clock.clone(), limits)
     }
 
     /// Records what became of signals, then forgets them.

@@ -185,6 +185,9 @@ impl SignalDesk {
         seen.keep(name, digest);
         drop(seen);
         self.announce(&served, &signed, &effect);
+        let about = signed.signal().about.word();
+        let effect = effect.word();
+        tracing::info!(community = %uri, %about, %effect, "a signal was heard");
         Ok(())
     }
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use ward_admin::{Command, Operator as Person, Role};
 use ward_audit::Log;
-use ward_community::{CertificateRequest, ListServer, Operator, tls_identity};
+use ward_community::{CertificateRequest, ListServer, Operator, SignalPusher, tls_identity};
 use ward_core::{ClientUri, CommunityUri, OrganizationUri, PatientId, Purpose, TenantId};
 use ward_fhir::ScopeSet;
 use ward_issuer::{CertificationRule, Certifiers, ServedCommunity};
@@ -201,9 +202,30 @@ pub(super) struct Town {
     pub(super) clinic: Site,
     pub(super) partner: App,
     pub(super) visitor: App,
+    /// Of the first community: both servers asked to be told.
+    pusher: Mutex<SignalPusher>,
 }
 
+/// Rounds in which signals are to arrive; there is nobody who is down.
+const ROUNDS: usize = 20;
+
 impl Town {
+    /// The first community tells its members what it has done.
+    pub(super) async fn tell(&self) -> Result<(), DemoError> {
+        let operator = &self.home.operator;
+        let mut waiting = operator.signal().await.map_err(doing("queueing signals"))?;
+        let mut pusher = self.pusher.lock().await;
+        for _ in 0..ROUNDS {
+            if waiting == 0 {
+                return Ok(());
+            }
+            let done = pusher.round().await.map_err(doing("pushing signals"))?;
+            waiting = waiting.saturating_sub(done.len());
+            operator.settle_signals(&done).await.map_err(doing("recording signals"))?;
+        }
+        Err(doing::<&str>("pushing signals")("a member did not take a signal"))
+    }
+
     pub(super) async fn open(
         dir: &Path,
         sabotage: Option<Sabotage>,
@@ -233,7 +255,21 @@ impl Town {
         };
         let partner = app("partner", PARTNER.1, &home).await?;
         let visitor = app("visitor", ABROAD.1, &abroad).await?;
-        Ok(Self { home, abroad, hospital, clinic, partner, visitor })
+        let mut tried = 0;
+        for site in [&hospital, &clinic] {
+            let told = home.operator.subscribe(&site.base, None).await;
+            told.map_err(doing("telling members"))?;
+            tried += 1;
+        }
+        let mut pusher = home.operator.signal_pusher(http, system.limits.clone());
+        // A first signal tries the way to each.
+        let done = pusher.round().await.map_err(doing("pushing signals"))?;
+        home.operator.settle_signals(&done).await.map_err(doing("recording signals"))?;
+        if done.len() != tried {
+            return Err(doing::<&str>("pushing signals")("a member does not take signals"));
+        }
+        let pusher = Mutex::new(pusher);
+        Ok(Self { home, abroad, hospital, clinic, partner, visitor, pusher })
     }
 
     pub(super) async fn close(self) {
