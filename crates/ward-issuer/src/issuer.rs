@@ -14,7 +14,7 @@ use ward_core::{ClientId, CommunityUri, CorrelationId, Limits, OutboxSeq, Tenant
 use ward_fhir::ScopeSet;
 use ward_net::http::{Body, BodyError};
 use ward_net::server::Peer;
-use ward_trust::{Certificate, Community, Metadata};
+use ward_trust::{Certificate, Community, Metadata, Profile};
 
 use crate::certified::{CertificationRule, Ledger, ceiling};
 use crate::config::{IssuerConfig, IssuerDeps, ServedCommunity, check_communities, path_of};
@@ -121,6 +121,13 @@ impl Issuer {
         let served: Arc<[_]> = communities
             .into_iter()
             .map(|one| {
+                if one.community.profile == Profile::Tefca {
+                    let community = one.community.uri.as_str();
+                    tracing::warn!(
+                        community,
+                        "profile tefca: its rules rest on third-party sources and are unverified"
+                    );
+                }
                 let metadata = self.metadata(&one.community, &one.certifications);
                 Arc::new(Served::new(one, metadata))
             })
