@@ -24,6 +24,7 @@ use crate::pki::authorities::{
 };
 use crate::pki::ocsp::Says;
 use crate::pki::{Leaf, Member, Pki};
+use crate::reasons::Reasons;
 use crate::rows::{form, jwt};
 
 /// What differs in a certificate.
@@ -134,7 +135,8 @@ fn members(pki: &mut Pki, secret: &str) -> HashMap<&'static str, Member> {
     add("other-root", pki.client_by(By::Other(&other), ISS, &[], |_| {}));
     add("other-root-sent", pki.client_by(By::Other(&other), ISS, &[&other.der], |_| {}));
     let web = |p: &mut rcgen::CertificateParams| {
-        p.subject_alt_names = vec![SanType::DnsName("partner.example".try_into().unwrap())];
+        // With the URI too, or it would be refused for want of that alone.
+        p.subject_alt_names.push(SanType::DnsName("partner.example".try_into().unwrap()));
         p.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     };
     add("web-pki", pki.client_by(By::Other(&other), ISS, &[&other.der], web));
@@ -321,6 +323,7 @@ async fn certificate_table() {
     let old = Certificate::from_der(&old.der).unwrap();
     serve(&world, |all| all[0].community.anchors.push(old)).await;
     let (mut rows, mut wrong) = (0, vec![]);
+    let mut reasons = Reasons::new("certificates.jsonl");
     for line in include_str!("../data/certificates.jsonl").lines() {
         let row: CertificateRow =
             serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
@@ -341,6 +344,7 @@ async fn certificate_table() {
                     String::from_utf8_lossy(&answer.body)
                 ));
             }
+            reasons.check(&row.id, &format!("{what}: {}", row.what), answer);
             if answer.status == 503 {
                 assert!(answer.header("retry-after").is_some(), "{}: Retry-After", row.id);
             }
@@ -349,6 +353,7 @@ async fn certificate_table() {
     println!("certificates.jsonl: {rows} rows");
     assert!(rows >= 40 && wrong.is_empty(), "certificates.jsonl:\n{}", wrong.join("\n"));
     assert_eq!(calls.load(Ordering::SeqCst), 0, "X20, X23: nothing private is called");
+    reasons.end();
 }
 
 /// X09, X45, X47: an anchor goes, a policy is demanded, a certificate is revoked after its registration.

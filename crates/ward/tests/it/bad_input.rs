@@ -15,6 +15,7 @@ use ward_sandbox::Sandbox;
 use crate::harness::{Answer, ISS, SCOPE, Setup, World};
 use crate::pki::{COMMUNITY, Key, Leaf, Member};
 use crate::profiles;
+use crate::reasons::Reasons;
 use crate::rows::{Row, form, jwt, table};
 
 /// A Ward before a small generated hospital; the first patients are in the roster.
@@ -74,15 +75,20 @@ fn members(world: &mut World) -> HashMap<&'static str, Member> {
 }
 
 /// Collects what is not as demanded, so that one run shows every wrong row.
-#[derive(Default)]
 struct Verdict {
     rows: usize,
     wrong: Vec<String>,
+    reasons: Reasons,
 }
 
 impl Verdict {
+    fn of(table: &'static str) -> Self {
+        Self { rows: 0, wrong: vec![], reasons: Reasons::new(table) }
+    }
+
     fn check(&mut self, row: &Row, answer: &Answer) {
         self.rows += 1;
+        self.reasons.check(&row.id, &row.what, answer);
         let error = answer.error();
         let right = answer.status == row.status
             && (row.error.is_none() || row.error == error)
@@ -104,6 +110,7 @@ impl Verdict {
         println!("{table}: {} rows", self.rows);
         assert!(self.rows >= at_least, "{table} has only {} rows", self.rows);
         assert!(self.wrong.is_empty(), "{table}:\n{}", self.wrong.join("\n"));
+        self.reasons.end();
     }
 }
 
@@ -120,7 +127,7 @@ pub fn generous() -> Limits {
 async fn registration_table() {
     let (mut world, _upstream, ..) = world(generous()).await;
     let members = members(&mut world);
-    let mut verdict = Verdict::default();
+    let mut verdict = Verdict::of("registration.jsonl");
     for row in table(include_str!("../data/registration.jsonl")) {
         let member = &members[row.member.as_deref().unwrap_or("good")];
         let signer = row.signer.as_deref().map_or(member, |name| &members[name]);
@@ -183,7 +190,7 @@ async fn token_table() {
         rows: vec![],
     };
     world.house.admin.execute(&officer, import).await.unwrap();
-    let mut verdict = Verdict::default();
+    let mut verdict = Verdict::of("token.jsonl");
     for row in table(&vouching.fill(include_str!("../data/token.jsonl"))) {
         if row.rules != under {
             profiles::follow(&world, row.rules.as_deref(), &vouching).await;

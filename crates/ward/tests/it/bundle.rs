@@ -119,7 +119,9 @@ impl Partner {
     fn register(&self) -> (bool, String) {
         let scope = "system/Patient.rs system/Practitioner.rs";
         let contact = "mailto:ops@partner.example";
-        self.run(&["client", "register"], &["--scope", scope, "--contact", contact])
+        // A client that was refused for its certificate does not show it again by itself.
+        let again = "--again";
+        self.run(&["client", "register"], &["--scope", scope, "--contact", contact, again])
     }
 
     fn read(&self) -> (bool, String) {

@@ -47,6 +47,7 @@ mod passport;
 mod pki;
 mod place;
 mod profiles;
+mod reasons;
 mod registrations;
 mod rows;
 mod scripted;
