@@ -4,12 +4,14 @@
 //! Input: a first octet of `c` is followed by a compact serialization; `p` by header, claims and
 //! signature, separated by line feeds, which are encoded here so that mutation reaches the JSON.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use ward_core::{CommunityUri, Limits, Purpose, Timestamp};
 use ward_trust::context::UserObject;
-use ward_trust::{Alg, Community, Context, Hl7B2b, Jws, Profile};
+use ward_trust::{Alg, Certification, Community, Context, Hl7B2b, Jws, Profile};
 
 /// See the module.
 pub fn check(data: &[u8]) -> bool {
@@ -55,6 +57,7 @@ fn compact(text: &str) -> bool {
         assert_eq!(again.ok().map(|b2b| b2b.to_extensions()), Some(b2b.to_extensions()));
     }
     contexts(jws.claims().get("extensions"), community, &limits);
+    certification(&jws, text, &limits);
     let alg = jws.alg();
     assert_eq!(jws.header().get("alg").and_then(Value::as_str), Some(alg.name()));
     if let Ok(verified) = jws.verify(&Alg::ALL) {
@@ -63,6 +66,25 @@ fn compact(text: &str) -> bool {
         assert!(signed.is_some_and(|jti| jti.starts_with("seed-")), "a forgery");
     }
     true
+}
+
+/// A certification that is read is sound, and says the same when it is written and read again.
+fn certification(jws: &Jws, text: &str, limits: &Limits) {
+    let now = Timestamp::from_seconds(1_795_306_600);
+    let Ok(read) = Certification::kept(jws, now, limits) else { return };
+    assert!(!read.uris.is_empty() && !read.name.trim().is_empty());
+    assert!(read.exp.since(read.iat) <= Duration::from_hours(24 * 1096), "three years");
+    assert_eq!(read.issuer.is_none(), read.is_declared());
+    assert!(jws.leaf().san_uris().iter().any(|uri| uri == read.iss.as_str()));
+    assert!(read.status_url().is_none_or(|url| url.starts_with("https://")));
+    assert!(!jws.claims().contains_key("jwks_uri"));
+    let mut parts: Vec<_> = text.split('.').map(str::to_owned).collect();
+    parts[1] = URL_SAFE_NO_PAD.encode(read.claims().to_string());
+    let again = parts.join(".");
+    if again.len() <= limits.auth_body_bytes {
+        let again = Jws::parse(&again, limits).expect("what was written is read");
+        assert_eq!(Certification::kept(&again, now, limits).as_ref(), Ok(&read));
+    }
 }
 
 /// What is asserted is read by the rules of the community, whatever the objects are.
