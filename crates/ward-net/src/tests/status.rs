@@ -32,8 +32,7 @@ async fn lab() -> Lab {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let limits = Arc::new(limits());
-    let server =
-        Server::start(listener, Some(reload), Arc::new(handler), limits.clone()).unwrap();
+    let server = Server::start(listener, Some(reload), Arc::new(handler), limits.clone()).unwrap();
     let clock = Arc::new(ManualClock::at_unix_seconds(1_800_000_000));
     let root = tls_lab.root();
     let client = HttpClient::new(
