@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use ward_core::{Actor, ClientId, ClientUri, Event, EventKind, Timestamp, crypto};
 use ward_fhir::ScopeSet;
 use ward_policy::scopes_shrink;
-use ward_store::{Expected, Registration, StoreError};
+use ward_store::{Claim, Expected, Registration, StoreError};
 use ward_trust::certification::Applicant;
 use ward_trust::{Certificate, GrantTypes, SoftwareStatement, StatementError};
 
@@ -136,28 +136,39 @@ impl Issuer {
             profile::admit(served.community.profile, &statement, certified)?;
             accepted
         };
-        self.claim(served, statement.iss.as_str(), &statement.jti, statement.exp)
-            .await?
-            .then_some(())
-            .ok_or(Refusal::new(Answer::InvalidSoftwareStatement, "R37"))?;
+        let claim = self.claim_of(served, statement.iss.as_str(), &statement.jti, statement.exp);
         match statement.grant_types {
             GrantTypes::AuthorizationCode { .. } => {
-                return Err(Refusal::new(Answer::GrantTypeNotServed, "REG-12"));
+                let refusal = Refusal::new(Answer::GrantTypeNotServed, "REG-12");
+                return Err(self.used_up(claim, refusal).await);
             }
             GrantTypes::ClientCredentials | GrantTypes::Cancel => {}
         }
         // One at a time for a client: the store refuses what was decided on an older state.
         let _turn = self.turn(&statement.iss).lock().await;
         for _ in 0..ATTEMPTS {
-            let change = self.change(vouched, &statement, &accepted, now).await?;
-            match self.write(vouched, &change, now, exchange).await {
+            let change = match self.change(vouched, &statement, &accepted, now).await {
+                Ok(change) => change,
+                Err(refusal) => return Err(self.used_up(claim, refusal).await),
+            };
+            match self.write(vouched, &change, claim, now, exchange).await {
                 Err(StoreError::Conflict) => {}
+                Err(StoreError::Replayed) => return Err(replayed()),
                 Err(error) => return Err(error.into()),
                 Ok(()) => return Ok(answer(&change)),
             }
         }
         tracing::warn!("a registration lost every race; the client may try again");
-        Err(Refusal::new(Answer::Unavailable, "REG-27"))
+        Err(self.used_up(claim, Refusal::new(Answer::Unavailable, "REG-27")).await)
+    }
+
+    /// A statement is used up by its refusal, too; one that was used before is told that first.
+    async fn used_up(&self, claim: Claim, refusal: Refusal) -> Refusal {
+        match self.claim(claim).await {
+            Ok(true) => refusal,
+            Ok(false) => replayed(),
+            Err(unavailable) => unavailable,
+        }
     }
 
     /// A certificate that an operator revoked here stays revoked, whatever its community says.
@@ -168,15 +179,8 @@ impl Issuer {
         Ok(())
     }
 
-    /// Claims (community, `iss`, `jti`) until no JWT with it can be accepted any more (JWT-07, JWT-08).
-    /// `false` if it was claimed before.
-    pub(crate) async fn claim(
-        &self,
-        served: &Served,
-        iss: &str,
-        jti: &str,
-        exp: Timestamp,
-    ) -> Result<bool, Refusal> {
+    /// The one use of a JWT: (community, `iss`, `jti`), until no JWT with it can be accepted any more (JWT-07, JWT-08).
+    pub(crate) fn claim_of(&self, served: &Served, iss: &str, jti: &str, exp: Timestamp) -> Claim {
         let mut hashed = Vec::new();
         for part in [served.community.uri.as_str(), iss, jti] {
             hashed.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -185,7 +189,13 @@ impl Issuer {
         let key = crypto::sha256(&[b"ward replay/1", &hashed]);
         // A JWT is accepted up to and including its last second, so it is remembered beyond it.
         let until = exp.plus(self.limits.clock_skew).plus(Duration::from_secs(1));
-        Ok(self.deps.repositories.replays.claim(&self.tenant, key, until).await?)
+        Claim { key, until }
+    }
+
+    /// Claims it by itself; `false` if it was claimed before.
+    pub(crate) async fn claim(&self, claim: Claim) -> Result<bool, Refusal> {
+        let replays = &self.deps.repositories.replays;
+        Ok(replays.claim(&self.tenant, claim.key, claim.until).await?)
     }
 
     /// Whose turn it is to change the registration of a client URI.
@@ -283,6 +293,7 @@ impl Issuer {
         &self,
         vouched: &Vouched,
         change: &Change,
+        claim: Claim,
         now: Timestamp,
         exchange: Exchange,
     ) -> Result<(), StoreError> {
@@ -309,9 +320,11 @@ impl Issuer {
         let Proven { served, certificate, sent, chain, .. } = &vouched.proven;
         let reach =
             hanging::reached(certificate, sent, chain, &served.community, &change.certifiers);
+        // With the claim in one transaction: both or neither.
+        let (registration, expected) = (registration.clone(), expected.clone());
         let registrations = &repositories.registrations;
         let put =
-            registrations.put_marked(registration.clone(), expected.clone(), Some(reach), event);
+            registrations.put_claiming(registration, expected, Some(reach), Some(claim), event);
         let seq = put.await?;
         self.settle(seq).await.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
@@ -331,6 +344,10 @@ impl Issuer {
             Actor { community: Some(proven.served.community.uri.clone()), ..Actor::default() };
         event.with("thumbprint", proven.certificate.thumbprint().to_string())
     }
+}
+
+fn replayed() -> Refusal {
+    Refusal::new(Answer::InvalidSoftwareStatement, "R37")
 }
 
 /// REG-22, REG-23, REG-25, MOD-07: the parameters as assigned, nothing empty, no secret.

@@ -14,10 +14,12 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, StatusCode, header};
 use serde_json::json;
-use ward_core::{Actor, ClientId, Event, EventKind, GrantId, Purpose, Timestamp, TokenId};
+use ward_core::{
+    Actor, ClientId, Event, EventKind, GrantId, Purpose, Thumbprint, Timestamp, TokenId,
+};
 use ward_fhir::ScopeSet;
 use ward_policy::{Grant, Subject};
-use ward_store::{Binding, Registration};
+use ward_store::{Binding, Claim, Registration, StoreError};
 use ward_trust::{AssertionError, AuthenticationToken, B2bError, Chain, Context, Jws};
 
 use crate::asserted;
@@ -53,6 +55,8 @@ struct Authenticated {
     /// Epochs of what a grant will hang on, read before anything about it was looked up: whatever is
     /// revoked in between kills the grant at birth.
     epochs: Vec<(Subject, u64)>,
+    /// The one use of the authentication token.
+    claim: Claim,
 }
 
 impl Issuer {
@@ -72,10 +76,20 @@ impl Issuer {
         let now = self.deps.clock.now();
         let (client, jws) = self.assertion(&form, now)?;
         let client = self.authenticate(client, jws, now, exchange, reserved).await?;
-        match self.grant(&client, grant_type, &form, now).await {
-            Ok((grant, relied)) => self.issue(&client, grant, relied, exchange).await,
-            Err(refusal) if refusal.answer == Answer::Unavailable => Err(refusal),
-            Err(refusal) => {
+        let refusal = match self.grant(&client, grant_type, &form, now).await {
+            Ok((grant, relied)) => match self.issue(&client, grant, relied, exchange).await? {
+                Some(answer) => return Ok(answer),
+                None => return Err(self.replayed(&client, now, exchange).await),
+            },
+            Err(refusal) => refusal,
+        };
+        // It is used up by its refusal, too; one that was used before is told that first.
+        if !self.claim(client.claim).await? {
+            return Err(self.replayed(&client, now, exchange).await);
+        }
+        match refusal {
+            refusal if refusal.answer == Answer::Unavailable => Err(refusal),
+            refusal => {
                 let mut event = self.token_event("refused", now, exchange);
                 event.actor.client = Some(client.registration.client);
                 event.actor.community = Some(client.served.community.uri.clone());
@@ -180,22 +194,45 @@ impl Issuer {
             Some("T14")
         } else if self.revoked_here(&chain) {
             Some("X47")
-        } else if !self.claim(&served, &assertion.client_id, &assertion.jti, assertion.exp).await? {
-            Some("T18")
         } else {
             None
         };
-        if let Some(rule) = refused {
-            // A member did this, and knows the certificate: remembered, but not as the client's act.
-            let mut event = self
-                .token_event("refused", now, exchange)
-                .with("thumbprint", thumbprint.to_string())
-                .with("claimed_client", client.to_string());
-            event.actor.community = Some(registration.community.clone());
-            self.deps.sink.record(vec![event.refused(rule)]).await?;
-            return refuse(Answer::InvalidClient, rule);
+        let claim = self.claim_of(&served, &assertion.client_id, &assertion.jti, assertion.exp);
+        let client =
+            Authenticated { registration, served, chain, assertion, context, epochs, claim };
+        match refused {
+            Some(rule) => Err(self.turn_away(rule, thumbprint, &client, now, exchange).await),
+            None => Ok(client),
         }
-        Ok(Authenticated { registration, served, chain, assertion, context, epochs })
+    }
+
+    /// Refuses what a member did that knows the certificate: remembered, but not as the client's act.
+    async fn turn_away(
+        &self,
+        rule: &'static str,
+        thumbprint: Thumbprint,
+        client: &Authenticated,
+        now: Timestamp,
+        exchange: Exchange,
+    ) -> Refusal {
+        let mut event = self
+            .token_event("refused", now, exchange)
+            .with("thumbprint", thumbprint.to_string())
+            .with("claimed_client", client.registration.client.to_string());
+        event.actor.community = Some(client.registration.community.clone());
+        match self.deps.sink.record(vec![event.refused(rule)]).await {
+            Ok(_) => Refusal::new(Answer::InvalidClient, rule),
+            Err(error) => error.into(),
+        }
+    }
+
+    async fn replayed(
+        &self,
+        client: &Authenticated,
+        now: Timestamp,
+        exchange: Exchange,
+    ) -> Refusal {
+        self.turn_away("T18", client.thumbprint(), client, now, exchange).await
     }
 
     /// A certificate of the path, its anchor included, was revoked here: it stays revoked.
@@ -300,14 +337,15 @@ impl Issuer {
         Ok((grant, resting.relied))
     }
 
-    /// Keeps the grant with its event, and answers once that is in the log.
+    /// Keeps the grant with its event and the claim of the authentication token, and answers once that is in the log. `None`
+    /// if the authentication token was used before: then nothing is kept.
     async fn issue(
         &self,
         client: &Authenticated,
         grant: Grant,
         relied: Vec<Relied>,
         exchange: Exchange,
-    ) -> Result<Response<Bytes>, Refusal> {
+    ) -> Result<Option<Response<Bytes>>, Refusal> {
         let token = TokenId::new(&*self.deps.clock, &*self.deps.rng);
         let claims = Claims {
             token,
@@ -349,7 +387,11 @@ impl Issuer {
         };
         let certifiers = relied.iter().flat_map(|one| &one.path);
         let marks = hanging::marks(&client.chain, certifiers);
-        let seq = self.deps.repositories.grants.put_marked(&grant, marks, event).await?;
+        let grants = &self.deps.repositories.grants;
+        let seq = match grants.put_claiming(&grant, marks, Some(client.claim), event).await {
+            Err(StoreError::Replayed) => return Ok(None),
+            put => put?,
+        };
         self.rely(relied, grant.expires);
         self.settle(seq).await?;
         let body = json!({
@@ -358,7 +400,7 @@ impl Issuer {
             "expires_in": grant.expires.since(grant.issued).as_secs(),
             "scope": grant.scopes.to_string(),
         });
-        Ok(wire::json(StatusCode::OK, &body))
+        Ok(Some(wire::json(StatusCode::OK, &body)))
     }
 
     fn token_event(&self, action: &'static str, now: Timestamp, exchange: Exchange) -> Event {
@@ -375,7 +417,7 @@ fn grace(served: &Served, context: &Result<Context, B2bError>) -> Duration {
 }
 
 impl Authenticated {
-    fn thumbprint(&self) -> ward_core::Thumbprint {
+    fn thumbprint(&self) -> Thumbprint {
         self.chain.leaf().map_or(self.registration.thumbprint, ward_trust::Certificate::thumbprint)
     }
 }

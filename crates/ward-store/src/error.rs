@@ -11,6 +11,9 @@ pub enum StoreError {
     /// The expected state was not there any more: someone else was faster. Read again and decide anew.
     #[error("the record was changed by someone else")]
     Conflict,
+    /// The one-time value was claimed before, or its time is over. Nothing was changed.
+    #[error("the value was used before")]
+    Replayed,
     /// Record and event name different tenants; a fault of the caller.
     #[error("the record and its event belong to different tenants")]
     Tenant,
@@ -82,7 +85,14 @@ impl StoreError {
 
     /// Whether trying again later can help (503 rather than a refusal).
     pub fn is_unavailable(&self) -> bool {
-        !matches!(self, Self::Conflict | Self::Tenant | Self::Unbound | Self::TooLarge { .. })
+        !matches!(
+            self,
+            Self::Conflict
+                | Self::Replayed
+                | Self::Tenant
+                | Self::Unbound
+                | Self::TooLarge { .. }
+        )
     }
 }
 

@@ -23,7 +23,7 @@ pub mod vault;
 pub use error::StoreError;
 pub use hanging::{Hanging, Mark, Reach, Unmarked};
 pub use repo::{
-    Approval, Binding, Certified, Epochs, Expected, Grants, Hold, Holds, Incident, IncidentStatus,
+    Approval, Binding, Claim, Certified, Epochs, Expected, Grants, Hold, Holds, Incident, IncidentStatus,
     Incidents, Member, OperatorRecord, Operators, Presented, Probe, Registration, Registrations,
     Replays, Repositories, RosterRow, Rosters,
 };

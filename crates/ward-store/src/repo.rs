@@ -155,6 +155,19 @@ pub trait Registrations: Send + Sync {
         expected: Expected,
         reach: Option<Reach>,
         event: Event,
+    ) -> Kept<'_, OutboxSeq> {
+        self.put_claiming(registration, expected, reach, None, event)
+    }
+
+    /// [`Registrations::put_marked`], and the claim of the one-time value that it is made with, in one transaction: both or
+    /// neither. [`StoreError::Replayed`] if the value was claimed before.
+    fn put_claiming(
+        &self,
+        registration: Registration,
+        expected: Expected,
+        reach: Option<Reach>,
+        claim: Option<Claim>,
+        event: Event,
     ) -> Kept<'_, OutboxSeq>;
 
     /// Up to `limit` (at most 1000) registrations after `after`, ordered by client id.
@@ -179,6 +192,18 @@ pub trait Grants: Send + Sync {
         &'a self,
         grant: &'a Grant,
         marks: Vec<Mark>,
+        event: Event,
+    ) -> Kept<'a, OutboxSeq> {
+        self.put_claiming(grant, marks, None, event)
+    }
+
+    /// [`Grants::put_marked`], and the claim of the one-time value that it is given for, in one transaction: both or neither.
+    /// [`StoreError::Replayed`] if the value was claimed before.
+    fn put_claiming<'a>(
+        &'a self,
+        grant: &'a Grant,
+        marks: Vec<Mark>,
+        claim: Option<Claim>,
         event: Event,
     ) -> Kept<'a, OutboxSeq>;
 
@@ -206,6 +231,15 @@ pub trait Epochs: Send + Sync {
         subjects: &'a [Subject],
         event: Event,
     ) -> Kept<'a, OutboxSeq>;
+}
+
+/// A one-time value, and until when it is claimed (for a `jti`: `exp` plus the allowed skew).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Digest of the value and of what it is unique within.
+    pub key: [u8; 32],
+    /// Until then.
+    pub until: Timestamp,
 }
 
 /// One-time values: `jti` of statements and authentication tokens (JWT-07, R38).

@@ -13,7 +13,7 @@ use ward_core::{
 use ward_policy::{Grant, Roster, Subject};
 
 use crate::{
-    Binding, Certified, Expected, Hold, Incident, IncidentStatus, Registration, Repositories,
+    Binding, Certified, Claim, Expected, Hold, Incident, IncidentStatus, Registration, Repositories,
     RosterRow, StoreError,
 };
 
@@ -510,4 +510,58 @@ pub(crate) async fn race_claims(store: &Repositories, world: &World) {
         let won = tasks.join_all().await.into_iter().filter(|won| *won).count();
         assert_eq!(won, 1, "round {round}");
     }
+}
+
+/// What is claimed with a change is claimed if and only if the change is made.
+pub(crate) async fn claim_with_changes(store: &Repositories, world: &World) {
+    let until = world.now().plus(Duration::from_mins(5));
+    let claim = move |key| Some(Claim { key: [key; 32], until });
+    let event = |kind| world.event(kind, "test");
+    let free = async |key| store.replays.claim(&world.tenant, [key; 32], until).await.unwrap();
+    let grant = world.grant(world.client());
+    let give = |grant: Grant, key| {
+        let (grants, event) = (store.grants.clone(), event(EventKind::Token));
+        async move { grants.put_claiming(&grant, Vec::new(), claim(key), event).await }
+    };
+    let _ = give(grant.clone(), 101).await.unwrap();
+    assert!(!free(101).await, "claimed with the grant");
+    // Used before: there is no second grant, and its event was not kept.
+    let second = world.grant(world.client());
+    let replayed = give(second.clone(), 101).await;
+    assert!(matches!(replayed, Err(StoreError::Replayed)));
+    assert_eq!(store.grants.get(&world.tenant, second.id).await.unwrap(), None);
+    // Its time is over.
+    let late = Claim { key: [102; 32], until: world.now() };
+    let put = store.grants.put_claiming(&second, vec![], Some(late), event(EventKind::Token));
+    assert!(matches!(put.await, Err(StoreError::Replayed)));
+    // A change that fails for another reason claims nothing.
+    let twice = give(grant, 103).await;
+    assert!(matches!(twice, Err(StoreError::Conflict)));
+    assert!(free(103).await);
+
+    let registration = world.registration("claiming");
+    let register = |one: Registration, expected, key| {
+        let registrations = store.registrations.clone();
+        let event = event(EventKind::Registration);
+        async move { registrations.put_claiming(one, expected, None, claim(key), event).await }
+    };
+    let _ = register(registration.clone(), Expected::Absent, 104).await.unwrap();
+    assert!(!free(104).await);
+    let same = Expected::Unchanged(Box::new(registration.clone()));
+    let other = Registration { client_name: "other".to_owned(), ..registration.clone() };
+    let replayed = register(other.clone(), same.clone(), 104).await;
+    assert!(matches!(replayed, Err(StoreError::Replayed)));
+    let conflict = register(other.clone(), Expected::Absent, 105).await;
+    assert!(matches!(conflict, Err(StoreError::Conflict)));
+    assert!(free(105).await);
+    let found = store.registrations.by_client(&world.tenant, registration.client).await.unwrap();
+    assert_eq!(found, Some(registration));
+
+    // Many at once with one value: one of them.
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        tasks.spawn(give(world.grant(world.client()), 106));
+    }
+    let won = tasks.join_all().await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(won, 1);
 }

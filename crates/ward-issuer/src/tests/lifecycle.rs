@@ -100,6 +100,32 @@ async fn a_jti_serves_once_until_its_jwt_has_ended_also_after_a_restart() {
     assert_eq!(world.asserted(&PKI.client, &asserted, SCOPE).await.status, 200, "R38");
 }
 
+/// R37 and T18 come before whatever else is wrong, and a JWT that was refused is used up.
+#[tokio::test]
+async fn a_refused_jwt_is_used_up_and_a_replay_is_told_first() {
+    let world = World::new();
+    let metadata = "invalid_client_metadata";
+    for (field, value, error) in
+        [("scope", json!("system/Nothing.rs"), metadata), ("grant_types", json!([]), metadata)]
+    {
+        let claims = with(statement(CLIENT_URI), &[(field, value)]);
+        let first = world.statement(&PKI.client, &claims).await;
+        assert_eq!((first.status, first.text("error").as_str()), (400, error), "{field}");
+        world.statement(&PKI.client, &claims).await.refuses(field, 400, STATEMENT);
+        let again = with(statement(CLIENT_URI), &[("jti", claims["jti"].clone())]);
+        world.statement(&PKI.client, &again).await.refuses("R37, all right", 400, STATEMENT);
+    }
+    assert_eq!(registrations(&world).await, []);
+    let client = world.registered(&PKI.client, CLIENT_URI, SCOPE).await;
+    let asserted = assertion(&client);
+    let answer = world.asserted(&PKI.client, &asserted, "system/Nothing.rs").await;
+    answer.refuses("T31", 400, "invalid_scope");
+    for scope in ["system/Nothing.rs", SCOPE] {
+        let answer = world.asserted(&PKI.client, &asserted, scope).await;
+        answer.refuses("T18", 400, "invalid_client");
+    }
+}
+
 #[tokio::test]
 async fn only_its_owner_burns_a_jti() {
     let world = World::new();

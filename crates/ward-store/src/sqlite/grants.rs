@@ -9,10 +9,10 @@ use rusqlite::{OptionalExtension as _, params};
 use ward_core::{ClientId, Event, GrantId, OutboxSeq, TenantId};
 use ward_policy::Grant;
 
-use super::{LIST_BOUND, Sealed, Store, hanging, id_bytes, limit, millis};
+use super::{LIST_BOUND, Sealed, Store, hanging, id_bytes, limit, millis, replays};
 use crate::StoreError;
 use crate::hanging::Mark;
-use crate::repo::{Grants, Kept};
+use crate::repo::{Claim, Grants, Kept};
 use crate::seal::Place;
 
 const TABLE: &str = "grants";
@@ -70,10 +70,11 @@ impl Store {
 }
 
 impl Grants for Store {
-    fn put_marked<'a>(
+    fn put_claiming<'a>(
         &'a self,
         grant: &'a Grant,
         marks: Vec<Mark>,
+        claim: Option<Claim>,
         event: Event,
     ) -> Kept<'a, OutboxSeq> {
         Box::pin(async move {
@@ -87,6 +88,7 @@ impl Grants for Store {
                 &tenant,
                 event,
                 move |db| {
+                    replays::claim_with(db, &whose, claim.as_ref(), now)?;
                     db.prepare_cached(
                         "INSERT INTO grants (tenant, id, client, expires, key_id, sealed)
                          VALUES (?, ?, ?, ?, ?, ?)",

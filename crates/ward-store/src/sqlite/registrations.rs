@@ -7,10 +7,10 @@ use ward_core::{ClientId, ClientUri, CommunityUri, Event, KeyPurpose, OutboxSeq,
 use ward_policy::{Subject, scopes_shrink};
 
 use super::held::Entry;
-use super::{Sealed, Store, epochs, hanging, id_bytes, limit};
+use super::{Sealed, Store, epochs, hanging, id_bytes, limit, replays};
 use crate::StoreError;
 use crate::hanging::Reach;
-use crate::repo::{Expected, Kept, Registration, Registrations};
+use crate::repo::{Claim, Expected, Kept, Registration, Registrations};
 use crate::seal::Place;
 
 const TABLE: &str = "registrations";
@@ -193,11 +193,12 @@ impl Registrations for Store {
         })
     }
 
-    fn put_marked(
+    fn put_claiming(
         &self,
         registration: Registration,
         expected: Expected,
         reach: Option<Reach>,
+        claim: Option<Claim>,
         event: Event,
     ) -> Kept<'_, OutboxSeq> {
         Box::pin(async move {
@@ -240,6 +241,7 @@ impl Registrations for Store {
                 &tenant,
                 event,
                 move |db| {
+                    replays::claim_with(db, &whose, claim.as_ref(), now)?;
                     let place = params![
                         whose.as_str(),
                         registration.community.as_str(),

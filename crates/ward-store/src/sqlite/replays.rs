@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use ward_core::{TenantId, Timestamp};
 
 use super::{Store, millis};
-use crate::repo::{Kept, Replays};
+use crate::StoreError;
+use crate::repo::{Claim, Kept, Replays};
 
 /// Expired keys removed per claim: more than one comes in with it, so the table cannot grow for ever.
 const PRUNED: i64 = 16;
@@ -24,6 +25,36 @@ const PRUNE: &str = "DELETE FROM replays WHERE (tenant, key) IN
 #[cfg(test)]
 pub(crate) const BY_INDEX: [&str; 1] = [PRUNE];
 
+/// Claims the value within a transaction; `false` if it was claimed before or its time is over.
+fn claim(
+    db: &Connection,
+    tenant: &TenantId,
+    wanted: &Claim,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    // Its time is over, or was while it was being looked at: nothing can be claimed of it.
+    if wanted.until <= now {
+        return Ok(false);
+    }
+    let row = params![tenant.as_str(), wanted.key, millis(wanted.until), millis(now)];
+    let claimed = db.prepare_cached(CLAIM)?.execute(row)?;
+    db.prepare_cached(PRUNE)?.execute(params![millis(now.minus(KEPT)), PRUNED])?;
+    Ok(claimed == 1)
+}
+
+/// The same for a change that stands or falls with it.
+pub(super) fn claim_with(
+    db: &Connection,
+    tenant: &TenantId,
+    wanted: Option<&Claim>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    match wanted {
+        Some(wanted) if !claim(db, tenant, wanted, now)? => Err(StoreError::Replayed),
+        _ => Ok(()),
+    }
+}
+
 impl Replays for Store {
     fn claim<'a>(
         &'a self,
@@ -33,26 +64,11 @@ impl Replays for Store {
     ) -> Kept<'a, bool> {
         Box::pin(async move {
             let (tenant, now) = (tenant.clone(), self.clock.now());
-            // Its time is over, or was while it was being looked at: nothing can be claimed of it.
             if until <= now {
                 return Ok(false);
             }
-            self.db
-                .change(
-                    move |db| {
-                        let claimed = db.prepare_cached(CLAIM)?.execute(params![
-                            tenant.as_str(),
-                            key,
-                            millis(until),
-                            millis(now)
-                        ])?;
-                        db.prepare_cached(PRUNE)?
-                            .execute(params![millis(now.minus(KEPT)), PRUNED])?;
-                        Ok(claimed == 1)
-                    },
-                    |_| (),
-                )
-                .await
+            let wanted = Claim { key, until };
+            self.db.change(move |db| claim(db, &tenant, &wanted, now), |_| ()).await
         })
     }
 }

@@ -123,6 +123,7 @@ async fn races_have_one_winner() {
     let store = house.open();
     suite::race_registrations(&store, &house.world).await;
     suite::race_claims(&store, &house.world).await;
+    suite::claim_with_changes(&store, &house.world).await;
 }
 
 #[tokio::test]
