@@ -40,15 +40,16 @@ pub fn bundle(sequence: u64, anchors: &[&[u8]], intermediates: &[&[u8]]) -> Bund
         organization_schemes: vec!["https:".to_owned()],
         certifications: vec![],
         certifiers: vec![],
+        value_sets: ward_trust::context::ValueSets::default(),
     }
 }
 
-fn publish(pki: &Pki, bundle: &Bundle, speaker: &Member) {
+pub fn publish(pki: &Pki, bundle: &Bundle, speaker: &Member) {
     pki.put_file(PLACE, bundle.sign(&speaker.identity).unwrap().into_bytes());
 }
 
 /// A deployment that follows the bundle of its community.
-fn following(pki: &mut Pki, upstream: &str) -> Place {
+pub fn following(pki: &mut Pki, upstream: &str) -> Place {
     let place = Place::init(upstream);
     place.join(pki);
     let url = pki.url(PLACE);
@@ -394,6 +395,17 @@ async fn a_member_follows_what_ward_community_publishes() {
     community(&["bundle", "publish", &dir]);
     serving.until("sequence=2 ").await;
 
+    // COMM-05: what each server must support at least; who lacks it is told, by itself and by `ward check`.
+    let lacking = "system/Claim.rs";
+    community(&["bundle", "publish", &dir, "--scope", lacking, "--scope", "system/Patient.rs"]);
+    serving.until("asks its servers for scopes").await;
+    serving.until("sequence=3 ").await;
+    let warned = place.check().1.to_string();
+    assert!(warned.contains(&format!("support {lacking}, and this one does not")), "{warned}");
+    community(&["bundle", "publish", &dir, "--role", "urn:roles#", "--consent-policy", "urn:p:1"]);
+    serving.until("sequence=4 ").await;
+    assert!(!place.check().1.to_string().contains("and this one does not"), "COMM-05");
+
     let to = listen.parse().unwrap();
     let directory = crate::ops::ask(to, "GET", "/directory.json", "", "").await;
     assert_eq!(directory.header("content-type"), Some("application/fhir+json"));
@@ -425,4 +437,67 @@ async fn a_member_follows_what_ward_community_publishes() {
     );
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// A bundle that demands a certification is followed (CRT-02): from then on nobody registers or gets a token without, whoever it
+/// names may certify, and no member can.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_demands_a_certification_is_followed() {
+    const CERTIFIER: &str = "https://community.example/certifications";
+    const GOLD: &str = "https://community.example/programmes/gold";
+    let upstream = sandbox().await;
+    let mut pki = Pki::start().await;
+    let place = following(&mut pki, &upstream.base_url);
+    let root = pki.root_der();
+    let speaker = pki.client(COMMUNITY);
+    let (certifier, member) = (pki.client(CERTIFIER), pki.client("https://member.example/app"));
+    let partner = Partner::new(&place, "partner");
+    partner.certify(&mut pki, By::Issuing, &[]);
+    publish(&pki, &bundle(1, &[&root], &[]), &speaker);
+    let mut serving = Serving::start(&place).await;
+    serving.until("sequence=1 ").await;
+    let (done, text) = partner.register();
+    assert!(done && partner.read().0, "{text}");
+
+    let mut demanding = bundle(2, &[&root], &[]);
+    demanding.certifications = vec![GOLD.to_owned()];
+    demanding.certifiers = vec![CERTIFIER.to_owned()];
+    publish(&pki, &demanding, &speaker);
+    serving.until("sequence=2 ").await;
+    // A token of before may still live; a new one is not had.
+    let token = |partner: &Partner| {
+        let to = place.path("again.txt");
+        let to = to.to_str().unwrap();
+        partner.run(
+            &["client", "token"],
+            &["--organization", "https://partner.example/org", "--to", to],
+        )
+    };
+    let (done, text) = token(&partner);
+    assert!(!done && text.contains("unauthorized_client"), "{text}");
+    let certified = |by: &Member, iss: &str| {
+        let now = SystemClock.now().as_seconds();
+        let claims = json!({
+            "iss": iss, "sub": partner.uri, "jti": format!("gold-{iss}"), "iat": now, "exp": now + 86_400,
+            "certification_name": "Gold", "certification_uris": [GOLD],
+            "certification_issuer": "The Community", "grant_types": ["client_credentials"],
+        });
+        let file = place.path(&format!("{}.jwt", by.serial));
+        fs::write(&file, by.identity.sign(by.identity.alg(), &claims).unwrap()).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let register = |file: &str| {
+        let scope = "system/Patient.rs system/Practitioner.rs";
+        let contact = "mailto:ops@partner.example";
+        let more = ["--scope", scope, "--contact", contact, "--again", "--certification", file];
+        partner.run(&["client", "register"], &more)
+    };
+    let (done, text) = register(&certified(&member, "https://member.example/app"));
+    assert!(!done && text.contains("unapproved_certification"), "{text}");
+    let (done, text) = register(&certified(&certifier, CERTIFIER));
+    assert!(done, "{text}");
+    let (done, text) = token(&partner);
+    assert!(done && partner.read().0, "{text}");
+    serving.signal("-TERM");
+    serving.until("Ward is down").await;
 }
