@@ -10,8 +10,9 @@
 
 use std::error::Error;
 use std::fs;
+use std::time::Duration;
 
-use ward_client::{Egress, Setup};
+use ward_client::{Egress, Limits, Setup};
 
 /// What it was called with, in that order.
 pub(crate) async fn run(arguments: &[String]) -> Result<String, Box<dyn Error>> {
@@ -23,6 +24,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<String, Box<dyn Error>> 
         anchors: &fs::read(root)?,
         tls_roots: &fs::read(tls)?,
         egress: &Egress::anywhere(),
+        limits: &patient(),
     };
     let server = setup.discovery()?.discover(base).await?;
     Ok(format!(
@@ -33,6 +35,12 @@ pub(crate) async fn run(arguments: &[String]) -> Result<String, Box<dyn Error>> 
         server.scopes.join(" "),
         server.exp.to_rfc3339(),
     ))
+}
+
+/// Somebody waits for the answer: a minute is not too long.
+fn patient() -> Limits {
+    let minute = Duration::from_secs(60);
+    Limits { upstream_timeout: minute, crl_timeout: minute, ..Limits::default() }
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -12,9 +12,10 @@
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use ward_client::{
-    Egress, OrganizationUri, Purpose, RegistrationRequest, Secret, Setup, on_behalf_of,
+    Egress, Limits, OrganizationUri, Purpose, RegistrationRequest, Secret, Setup, on_behalf_of,
 };
 
 const SCOPE: &str = "system/Patient.rs";
@@ -30,6 +31,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<(u16, String), Box<dyn E
         anchors: &file("root.pem")?,
         tls_roots: &file("tls.pem")?,
         egress: &Egress::anywhere(),
+        limits: &patient(),
     };
     let client = setup.client(&file("certificate.pem")?, &Secret::new(file("key.pem")?))?;
 
@@ -46,6 +48,12 @@ pub(crate) async fn run(arguments: &[String]) -> Result<(u16, String), Box<dyn E
     let token = client.token(&server, &registered, SCOPE, &treatment).await?;
     let answer = client.get(base, path, &token).await?;
     Ok((answer.status().as_u16(), String::from_utf8_lossy(answer.body()).into_owned()))
+}
+
+/// Somebody waits for the answer: a minute is not too long.
+fn patient() -> Limits {
+    let minute = Duration::from_secs(60);
+    Limits { upstream_timeout: minute, crl_timeout: minute, ..Limits::default() }
 }
 
 #[tokio::main(flavor = "current_thread")]

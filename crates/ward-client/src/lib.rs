@@ -16,7 +16,7 @@
 //! A partner organisation that has a certificate of a trust community reads a patient:
 //!
 //! ```no_run
-//! use ward_client::{Egress, Hl7B2b, OrganizationUri, Purpose, RegistrationRequest, Secret, Setup, on_behalf_of};
+//! use ward_client::{Egress, Hl7B2b, Limits, OrganizationUri, Purpose, RegistrationRequest, Secret, Setup, on_behalf_of};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let setup = Setup {
@@ -24,6 +24,7 @@
 //!     anchors: &std::fs::read("community-root.pem")?,
 //!     tls_roots: &std::fs::read("/etc/ssl/certs/ca-certificates.crt")?,
 //!     egress: &Egress::public_only(),
+//!     limits: &Limits::default(),
 //! };
 //! let client = setup.client(&std::fs::read("certificate.pem")?, &Secret::new(std::fs::read("key.pem")?))?;
 //!

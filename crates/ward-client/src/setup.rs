@@ -54,6 +54,8 @@ pub struct Setup<'a> {
     pub tls_roots: &'a [u8],
     /// Where requests may go. [`Egress::public_only`] but in a network of one's own.
     pub egress: &'a Egress,
+    /// Times and sizes; [`Limits::default`] suits a program that serves others.
+    pub limits: &'a Limits,
 }
 
 impl Setup<'_> {
@@ -107,7 +109,7 @@ impl Setup<'_> {
     fn http(&self) -> Result<(HttpClient, Arc<Limits>), SetupError> {
         let roots = blocks("the roots for TLS", self.tls_roots)?;
         let tls = client_config(roots.iter().map(Vec::as_slice))?;
-        let limits = Arc::new(Limits::default());
+        let limits = Arc::new(self.limits.clone());
         Ok((HttpClient::new(self.egress.clone(), tls, limits.clone()), limits))
     }
 }

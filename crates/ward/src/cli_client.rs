@@ -106,6 +106,10 @@ pub(crate) struct ClientTrust {
     #[arg(long, value_name = "PEM")]
     pub(crate) tls_ca: Option<PathBuf>,
 
+    /// Seconds that each answer may take, and each revocation list.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) timeout: Option<u64>,
+
     /// Call private and loopback addresses too; with a value only that one. May be given several times.
     #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     pub(crate) allow_private: Vec<String>,

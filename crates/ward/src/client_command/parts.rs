@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ward_client::{
     ClientError, Config, Discovered, Discovery, Joined, Membership, Memberships, PartnerClient,
     checks,
 };
-use ward_core::{ClientUri, CommunityUri, Purpose};
+use ward_core::{ClientUri, CommunityUri, Limits, Purpose};
 use ward_net::client::{Egress, HttpClient};
 use ward_net::lists::RevocationLists;
 use ward_net::tls::client_config;
@@ -56,7 +57,14 @@ impl Parts {
         trust: &ClientTrust,
         who: Option<&ClientIdentity>,
     ) -> Result<Self, Failure> {
-        let system = system();
+        let mut system = system();
+        if let Some(seconds) = trust.timeout {
+            let life = Duration::from_secs(seconds);
+            let mut limits = Limits::clone(&system.limits);
+            (limits.upstream_timeout, limits.crl_timeout) = (life, life);
+            limits.connect_timeout = limits.connect_timeout.max(life / 2);
+            system.limits = Arc::new(limits);
+        }
         let Given { places, tls_ca, allow_private } = given(trust, who)?;
         let mut communities = Vec::new();
         for place in places {

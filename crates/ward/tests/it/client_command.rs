@@ -30,10 +30,13 @@ impl Demo {
         Self { child, ready: serde_json::from_str(&line).unwrap(), data }
     }
 
-    /// The arguments of a printed line, as a shell reads them.
+    /// The arguments of a printed line, as a shell reads them; with time for a busy machine.
     fn printed(&self, at: usize) -> Vec<String> {
         let line = self.ready["as_a_partner"][at].as_str().unwrap();
-        line.split_whitespace().skip(1).map(|word| word.replace('\'', "")).collect()
+        let words = line.split_whitespace().skip(1).map(|word| word.replace('\'', ""));
+        let mut words: Vec<String> = words.collect();
+        words.splice(2..2, ["--timeout", "120"].map(ToOwned::to_owned));
+        words
     }
 
     fn partner(&self, name: &str) -> PathBuf {

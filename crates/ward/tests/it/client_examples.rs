@@ -8,6 +8,7 @@ use crate::bad_input::world_at;
 use crate::harness::{ISS, ORGANIZATION, TempDir};
 use crate::pki::{COMMUNITY, Leaf};
 use crate::place::pem;
+use crate::scripted::patient;
 
 #[path = "../../../ward-client/examples/discover.rs"]
 #[expect(dead_code, reason = "the example's main is not called here")]
@@ -35,7 +36,7 @@ fn folder(world: &mut crate::harness::World) -> TempDir {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_examples_of_the_library_run_against_ward() {
     let clock = std::sync::Arc::new(SystemClock);
-    let (mut world, _upstream, roster, strangers) = world_at(Limits::default(), clock).await;
+    let (mut world, _upstream, roster, strangers) = world_at(patient(), clock).await;
     let dir = folder(&mut world);
     let path = |name: &str| dir.0.join(name).to_str().unwrap().to_owned();
     let (base, community) = (world.base.clone(), COMMUNITY.to_owned());
@@ -66,13 +67,20 @@ async fn the_examples_of_the_library_run_against_ward() {
 #[tokio::test]
 async fn a_setup_of_wrong_files_says_which_and_what_to_give() {
     let clock = std::sync::Arc::new(SystemClock);
-    let (mut world, _upstream, ..) = world_at(Limits::default(), clock).await;
+    let (mut world, _upstream, ..) = world_at(patient(), clock).await;
     let dir = folder(&mut world);
     let file = |name: &str| std::fs::read(dir.0.join(name)).unwrap();
     let (root, tls, own) = (file("root.pem"), file("tls.pem"), file("certificate.pem"));
     let key = Secret::new(file("key.pem"));
     let egress = Egress::public_only();
-    let setup = Setup { community: COMMUNITY, anchors: &root, tls_roots: &tls, egress: &egress };
+    let limits = Limits::default();
+    let setup = Setup {
+        community: COMMUNITY,
+        anchors: &root,
+        tls_roots: &tls,
+        egress: &egress,
+        limits: &limits,
+    };
     assert!(setup.client(&own, &key).is_ok());
     let none = b"no pem".as_slice();
     let rows = [

@@ -12,7 +12,7 @@ use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use ward_client::{ClientError, Discovery};
-use ward_core::{Clock as _, Limits, Secret, SystemClock};
+use ward_core::{Clock as _, Secret, SystemClock};
 use ward_net::client::{Egress, HttpClient};
 use ward_net::http::{Body, channel_body, full};
 use ward_net::lists::RevocationLists;
@@ -22,7 +22,7 @@ use ward_trust::SigningIdentity;
 use crate::pki::authorities::{Authority, By};
 use crate::pki::{COMMUNITY, Key, Leaf, Member, Pki};
 use crate::rows::{self, Words};
-use crate::scripted::{Files, Said, Scripted, Sent, answer, status};
+use crate::scripted::{Files, Said, Scripted, Sent, answer, patient, status};
 
 /// What a document of 500 MB would have.
 const HUGE: usize = 500_000_000;
@@ -255,7 +255,7 @@ fn scripted(row: &Row, at: &Scripted, cast: &Cast, taken: &Arc<AtomicUsize>) {
 
 /// What the library says of the row's metadata, over sockets.
 async fn by_library(at: &Scripted, cast: &Cast) -> Option<ClientError> {
-    let limits = Arc::new(Limits::default());
+    let limits = Arc::new(patient());
     let tls = client_config([at.tls_root.as_slice()]).unwrap();
     let http = HttpClient::new(Egress::anywhere(), tls, limits.clone());
     let clock = Arc::new(SystemClock);

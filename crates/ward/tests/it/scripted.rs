@@ -124,8 +124,7 @@ impl Scripted {
         let tls = TlsReload::new(server_config(&[leaf], &key, TlsVersions::default()).unwrap());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let handler: Arc<dyn Handler> = inner.clone();
-        let limits = Arc::new(Limits::default());
-        let server = Server::start(listener, Some(tls), handler, limits).unwrap();
+        let server = Server::start(listener, Some(tls), handler, Arc::new(patient())).unwrap();
         let port = server.local_addr().port();
         let base = format!("https://localhost:{port}/fhir");
         Self { inner, _server: server, port, base, tls_root }
@@ -180,6 +179,19 @@ impl Scripted {
     }
 }
 
+/// Bounds for a machine that is busy with other tests.
+pub fn patient() -> Limits {
+    let minutes = Duration::from_mins(2);
+    Limits {
+        connect_timeout: minutes,
+        header_timeout: minutes,
+        body_timeout: minutes,
+        upstream_timeout: minutes,
+        crl_timeout: minutes,
+        ..Limits::default()
+    }
+}
+
 pub fn status(code: u16) -> Response<Body> {
     let mut response = Response::new(full(""));
     *response.status_mut() = StatusCode::from_u16(code).unwrap();
@@ -223,6 +235,8 @@ impl Files {
             "--tls-ca",
             &tls,
             "--allow-private",
+            "--timeout",
+            "120",
         ]);
         let identity = words(&["--certificate", &certificate, "--key", &key, "--state", &state]);
         Self { server, identity, ..made }

@@ -63,7 +63,7 @@ impl Both {
         let state = stage.files.path("state.json").to_str().unwrap().to_owned();
         let base = stage.at.base.clone();
         let arguments = ["--base", &base, "--config", &config, "--json"].map(ToOwned::to_owned);
-        let arguments = arguments.to_vec();
+        let arguments = [&arguments[..], &["--timeout", "120"].map(ToOwned::to_owned)].concat();
         Self { stage, other, _other_pki: pki, arguments, state }
     }
 
