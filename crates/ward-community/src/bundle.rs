@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use ward_core::crypto::{hex, sha256};
 use ward_core::{CommunityUri, Limits, Secret, Timestamp};
 use ward_trust::bundle::{MAX_DAYS, Places};
+use ward_trust::context::ValueSets;
 use ward_trust::{Bundle, BundleError, Certificate, Community, SignedBundle, SigningIdentity};
 
 use crate::authority::{leaf_params, set_issuer_urls, set_life, set_uris};
@@ -45,6 +46,8 @@ pub struct BundleTerms {
     pub certifications: Vec<String>,
     /// Who certifies beside those under whose URIs the community has certified already.
     pub certifiers: Vec<String>,
+    /// Roles, consent policies and least scopes, for all servers alike.
+    pub value_sets: ValueSets,
     /// Further anchors: the next root while both are live.
     pub anchors: Vec<Certificate>,
     /// Further intermediates: `NewWithOld`, and authorities below the next root.
@@ -60,6 +63,7 @@ impl Default for BundleTerms {
             organization_schemes: vec!["urn:oid:".to_owned(), "https:".to_owned()],
             certifications: Vec::new(),
             certifiers: Vec::new(),
+            value_sets: ValueSets::default(),
             anchors: Vec::new(),
             intermediates: Vec::new(),
             days: 14,
@@ -169,6 +173,7 @@ impl Operator {
             organization_schemes: terms.organization_schemes.clone(),
             certifications: terms.certifications.clone(),
             certifiers: certifiers(&register, terms),
+            value_sets: terms.value_sets.clone(),
         };
         let document =
             bundle.sign(&identity).map_err(|error| CommunityError::Bundle(error.into()))?;
@@ -225,6 +230,7 @@ impl Operator {
             organization_schemes: bundle.organization_schemes.clone(),
             certifications: bundle.certifications.clone(),
             certifiers: bundle.certifiers.clone(),
+            value_sets: bundle.value_sets.clone(),
             anchors: brought(&bundle.anchors),
             intermediates: brought(&bundle.intermediates),
             days: bundle

@@ -27,6 +27,7 @@ use ward_core::{CommunityUri, Thumbprint, Timestamp};
 
 pub use follow::{Held, signers};
 
+use crate::context::ValueSets;
 use crate::{Certificate, JoseError, PathError, SigningIdentity, Verified};
 
 /// `typ` of its header (RFC 8725 §3.11), so that no other document of the community passes for one.
@@ -85,6 +86,8 @@ pub struct Bundle {
     /// `certifiers`: URIs of those who certify under the community's own anchors, and are no members (CRT-07). May be left
     /// out.
     pub certifiers: Vec<String>,
+    /// `value_sets`: roles, consent policies and least scopes. May be left out.
+    pub value_sets: ValueSets,
 }
 
 /// Why a bundle is not taken. Each says the way out to the member's operator.
@@ -264,7 +267,7 @@ impl Bundle {
             .iter()
             .map(|one| json!({"issuer": one.issuer.to_string(), "crl": one.crl, "ocsp": one.ocsp}))
             .collect();
-        json!({
+        let mut claims = json!({
             "version": VERSION,
             "iss": self.community.as_str(),
             "sequence": self.sequence,
@@ -278,7 +281,15 @@ impl Bundle {
             "organization_schemes": self.organization_schemes,
             "certifications_required": self.certifications,
             "certifiers": self.certifiers,
-        })
+        });
+        if self.value_sets != ValueSets::default() {
+            claims["value_sets"] = json!({
+                "subject_roles": self.value_sets.subject_roles,
+                "consent_policies": self.value_sets.consent_policies,
+                "scopes": self.value_sets.scopes,
+            });
+        }
+        claims
     }
 
     /// Signs it, for the community's operator. Whether members would take it is theirs to say.

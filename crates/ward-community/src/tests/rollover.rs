@@ -205,6 +205,11 @@ async fn a_bundle_is_renewed_before_half_of_its_life_is_over_with_what_it_said()
         organization_schemes: vec!["urn:oid:".into()],
         certifications: vec!["https://community.example/certified".into()],
         certifiers: vec!["https://community.example/certifier".into()],
+        value_sets: ward_trust::context::ValueSets {
+            subject_roles: vec!["urn:roles#".into()],
+            consent_policies: vec!["urn:policy:1".into()],
+            scopes: vec!["system/Patient.rs".into()],
+        },
         days: 10,
         ..BundleTerms::default()
     };
@@ -227,6 +232,7 @@ async fn a_bundle_is_renewed_before_half_of_its_life_is_over_with_what_it_said()
             (&next.purposes, &next.organization_schemes, &next.certifications),
             (&first.purposes, &first.organization_schemes, &first.certifications)
         );
+        assert_eq!(next.value_sets, terms.value_sets);
         assert_eq!(next.expires.since(next.issued), DAY * 10);
     }
 }

@@ -122,7 +122,7 @@ impl SignedBundle {
 
     /// The member's community under this bundle. Anchors are the bundle's alone; intermediates are added to what the member has;
     /// of purposes and organisation schemes the member allows what it did and the bundle does too, so that a bundle can
-    /// narrow but never widen what an operator set. It is good until the bundle ends.
+    /// narrow but never widen what an operator set; a role or a policy must be admitted by both. It is good until the bundle ends.
     pub fn apply(&self, community: &Community) -> Community {
         let bundle = &self.bundle;
         let mut applied = community.clone();
@@ -135,6 +135,7 @@ impl SignedBundle {
         let named = |purpose: &Purpose| bundle.purposes.iter().any(|code| code == purpose.code());
         applied.purposes.retain(named);
         applied.organization_schemes = narrowed(&community.organization_schemes, bundle);
+        applied.context.of_bundle.clone_from(&bundle.value_sets);
         applied.trusted_until = Some(bundle.expires);
         applied
     }

@@ -10,11 +10,12 @@ use super::{
     Bundle, BundleError, MAX_ANCHORS, MAX_CHARS, MAX_ENTRIES, MAX_INTERMEDIATES, Places,
     SignedBundle, TYPE, VERSION,
 };
+use crate::context::ValueSets;
 use crate::uri::{is_absolute_uri, is_plain_text};
 use crate::{Alg, Certificate, Jws};
 
 /// Members that this version knows.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     "version",
     "iss",
     "sequence",
@@ -28,6 +29,7 @@ const KNOWN: [&str; 14] = [
     "organization_schemes",
     "certifications_required",
     "certifiers",
+    "value_sets",
     "crit",
 ];
 /// Numbers that every JSON parser reads alike (RFC 7493 §2.2).
@@ -105,6 +107,27 @@ fn bundle(claims: &Map<String, Value>, limits: &Limits) -> Result<Bundle, Bundle
             None => Vec::new(),
             Some(_) => uris("certifiers")?,
         },
+        value_sets: value_sets(claims)?,
+    })
+}
+
+/// `value_sets`, and each of its members, may be left out.
+fn value_sets(claims: &Map<String, Value>) -> Result<ValueSets, BundleError> {
+    const NAME: &str = "value_sets";
+    let sets = match claims.get(NAME) {
+        None => return Ok(ValueSets::default()),
+        Some(Value::Object(sets)) => sets,
+        Some(_) => return Err(BundleError::Member(NAME)),
+    };
+    let read = |name, sound: &dyn Fn(&str) -> bool| match sets.get(name) {
+        None => Ok(Vec::new()),
+        Some(_) => texts(sets, name, sound).map_err(|_| BundleError::Member(NAME)),
+    };
+    let plain = |text: &str| is_plain_text(text, MAX_CHARS);
+    Ok(ValueSets {
+        subject_roles: read("subject_roles", &plain)?,
+        consent_policies: read("consent_policies", &|text| is_absolute_uri(text))?,
+        scopes: read("scopes", &|text| plain(text) && !text.contains(' '))?,
     })
 }
 

@@ -18,7 +18,7 @@ use ward_core::{Limits, Timestamp};
 
 pub use b2b::Hl7B2b;
 pub use identity::Keys;
-pub use rules::{ConsentDemand, ContextRules, IdentityProvider, UserObject};
+pub use rules::{ConsentDemand, ContextRules, IdentityProvider, UserObject, ValueSets};
 pub use tefca::{ExchangePurpose, TefcaIas};
 pub use user::Hl7B2bUser;
 

@@ -50,6 +50,18 @@ pub struct IdentityProvider {
     pub max_age: Duration,
 }
 
+/// What a community's trust bundle says of assertions and of scopes, for all its servers alike (IG §1, the list of what a
+/// community decides; COMM-05, COMM-06, COMM-08).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ValueSets {
+    /// As [`ContextRules::subject_roles`].
+    pub subject_roles: Vec<String>,
+    /// As [`ContextRules::consent_policies`].
+    pub consent_policies: Vec<String>,
+    /// Scopes that each server supports at least. Empty: none is asked for.
+    pub scopes: Vec<String>,
+}
+
 /// What members of a community may assert.
 #[derive(Debug, Clone, Default)]
 pub struct ContextRules {
@@ -70,6 +82,8 @@ pub struct ContextRules {
     pub user: UserObject,
     /// Who vouches for persons. Empty: nobody, and no individual access is granted.
     pub identity_providers: Vec<IdentityProvider>,
+    /// What the trust bundle says beside: a role or a policy must be admitted by both.
+    pub of_bundle: ValueSets,
 }
 
 impl ContextRules {
@@ -84,7 +98,7 @@ impl ContextRules {
     }
 
     /// Whether `subject_role` is in the value set.
-    pub(super) fn admits_role(&self, role: &str) -> bool {
+    pub(crate) fn admits_role(&self, role: &str) -> bool {
         let of = |known: &String| {
             if !known.ends_with('#') {
                 return role == known;
@@ -93,13 +107,15 @@ impl ContextRules {
                 if NUCC.contains(&known.as_str()) { is_nucc(code) } else { !code.is_empty() }
             })
         };
-        self.subject_roles.is_empty() || self.subject_roles.iter().any(of)
+        let within = |set: &[String]| set.is_empty() || set.iter().any(of);
+        within(&self.subject_roles) && within(&self.of_bundle.subject_roles)
     }
 
     /// Whether every policy is an admitted one.
-    pub(super) fn admits_policies(&self, policies: &[String]) -> bool {
-        self.consent_policies.is_empty()
-            || policies.iter().all(|one| self.consent_policies.contains(one))
+    pub(crate) fn admits_policies(&self, policies: &[String]) -> bool {
+        let within =
+            |set: &[String]| set.is_empty() || policies.iter().all(|one| set.contains(one));
+        within(&self.consent_policies) && within(&self.of_bundle.consent_policies)
     }
 
     /// Whether the consent that is demanded is asserted.

@@ -10,6 +10,7 @@ use ward_core::{CommunityUri, Limits, Purpose, Timestamp};
 
 use super::pki::{Ca, DAY, Leaf, NOW, World, community, now, p256, uri};
 use crate::bundle::{Bundle, BundleError, Held, MAX_LEAP, Places, SignedBundle, signers};
+use crate::context::ValueSets;
 use crate::{Alg, Community, JoseError, PathError, SigningIdentity};
 
 const COMMUNITY: &str = "urn:example:community";
@@ -45,6 +46,7 @@ fn plain(world: &World) -> Bundle {
         organization_schemes: vec!["urn:oid:2.16.".to_owned(), "https:".to_owned()],
         certifications: Vec::new(),
         certifiers: vec!["https://community.example/certifier".to_owned()],
+        value_sets: ValueSets::default(),
     }
 }
 
@@ -524,6 +526,56 @@ fn only_an_anchor_that_is_valid_now_introduces_another() {
         Err(BundleError::Certificate("intermediates")),
         "for a leaf"
     );
+}
+
+/// COMM-05, COMM-06, COMM-08: what the community says of roles, policies and scopes is said beside the member's own.
+#[test]
+fn value_sets_are_the_members_and_the_communitys() {
+    let lab = Lab::new();
+    let sets = ValueSets {
+        subject_roles: vec!["urn:roles#".to_owned(), "urn:other#7".to_owned()],
+        consent_policies: vec!["urn:policy:1".to_owned(), "urn:policy:2".to_owned()],
+        scopes: vec!["system/Patient.rs".to_owned()],
+    };
+    let signed = lab.take(&lab.signed(|bundle| bundle.value_sets = sets.clone()), None).unwrap();
+    assert_eq!(signed.bundle().value_sets, sets);
+    let mut local = lab.community.clone();
+    local.context.subject_roles = vec!["urn:roles#1".to_owned(), "urn:mine#".to_owned()];
+    local.context.consent_policies = vec!["urn:policy:2".to_owned(), "urn:policy:3".to_owned()];
+    let applied = signed.apply(&local);
+    assert_eq!(applied.context.of_bundle, sets);
+    let role = |community: &Community, role: &str| community.context.admits_role(role);
+    let policy =
+        |community: &Community, policy: &str| community.context.admits_policies(&[policy.into()]);
+    for (what, of_mine, of_both) in
+        [("urn:roles#1", true, true), ("urn:mine#9", true, false), ("urn:other#7", false, false)]
+    {
+        assert_eq!((role(&local, what), role(&applied, what)), (of_mine, of_both), "{what}");
+    }
+    for (what, of_mine, of_both) in [
+        ("urn:policy:2", true, true),
+        ("urn:policy:3", true, false),
+        ("urn:policy:1", false, false),
+    ] {
+        assert_eq!((policy(&local, what), policy(&applied, what)), (of_mine, of_both), "{what}");
+    }
+    // Who sets none takes the community's; and a community that sets none takes nothing away.
+    let open = signed.apply(&lab.community);
+    assert!(role(&open, "urn:roles#2") && !role(&open, "urn:mine#9"));
+    let silent = lab.take(&lab.signed(|_| {}), None).unwrap().apply(&local);
+    assert!(role(&silent, "urn:mine#9") && policy(&silent, "urn:policy:3"));
+    // A later bundle that says nothing takes back what an earlier one said.
+    assert!(role(&lab.take(&lab.signed(|_| {}), None).unwrap().apply(&open), "urn:mine#9"));
+    for bad in [
+        json!([]),
+        json!({ "subject_roles": "urn:roles#" }),
+        json!({ "consent_policies": ["no uri"] }),
+        json!({ "scopes": ["system/Patient.rs system/Observation.rs"] }),
+        json!({ "scopes": [7] }),
+    ] {
+        let error = lab.take(&lab.member("value_sets", bad.clone()), None).err();
+        assert_eq!(error, Some(BundleError::Member("value_sets")), "{bad}");
+    }
 }
 
 /// COMM-04, COMM-07.

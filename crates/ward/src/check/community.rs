@@ -15,6 +15,18 @@ pub(super) async fn probe(material: &Material, system: &System, findings: &mut F
     let http = HttpClient::new(material.list_egress.clone(), tls, system.limits.clone());
     for served in &material.communities {
         let about = format!("community {}", served.community.uri);
+        let lacking = material.lacking(&served.community);
+        if !lacking.is_empty() {
+            findings.add(
+                Level::Warning,
+                &about,
+                format!(
+                    "it asks its servers to support {}, and this one does not",
+                    lacking.join(", ")
+                ),
+                "add them to scopes.supported, or ask the community's operator",
+            );
+        }
         let lists = RevocationLists::new(http.clone(), system.clock.clone(), system.limits.clone());
         let extra = served.identity.chain().get(1..).unwrap_or_default();
         let path = lists

@@ -332,16 +332,25 @@ pub(crate) struct BundlePublish {
     /// A certification without which nobody may register. Can be repeated.
     #[arg(long = "certification", value_name = "URI")]
     pub(crate) certifications: Vec<String>,
+    /// The URI of somebody who certifies under this community's root, beside those under whose URIs it certified
+    /// already. Can be repeated.
+    #[arg(long = "certifier", value_name = "URI")]
+    pub(crate) certifiers: Vec<String>,
+    /// A value of which a subject_role must be one; what ends in # is a code system. Can be repeated; without it any.
+    #[arg(long = "role", value_name = "VALUE")]
+    pub(crate) roles: Vec<String>,
+    /// A policy that consent_policy may name. Can be repeated; without it any.
+    #[arg(long = "consent-policy", value_name = "URI")]
+    pub(crate) consent_policies: Vec<String>,
+    /// A scope that each server of the community supports at least. Can be repeated.
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub(crate) scopes: Vec<String>,
     /// PEM of further roots: the next one, while both are live.
     #[arg(long, value_name = "FILE")]
     pub(crate) add_anchors: Option<PathBuf>,
     /// PEM of further authorities: the certificate by which this root vouches for the next, and what is below that.
     #[arg(long, value_name = "FILE")]
     pub(crate) add_intermediates: Option<PathBuf>,
-    /// The URI of somebody who certifies under this community's root, beside those under whose URIs it certified
-    /// already. Can be repeated.
-    #[arg(long = "certifier", value_name = "URI")]
-    pub(crate) certifiers: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -23,6 +23,11 @@ pub(crate) async fn publish(ui: Ui, options: &BundlePublish, system: &System) ->
         organization_schemes: options.organization_schemes.clone(),
         certifications: options.certifications.clone(),
         certifiers: options.certifiers.clone(),
+        value_sets: ward_trust::context::ValueSets {
+            subject_roles: options.roles.clone(),
+            consent_policies: options.consent_policies.clone(),
+            scopes: options.scopes.clone(),
+        },
         anchors: certificates(&options.add_anchors)?,
         intermediates: certificates(&options.add_intermediates)?,
         days: options.days,

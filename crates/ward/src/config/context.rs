@@ -4,7 +4,9 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use ward_core::ClientUri;
 use ward_trust::Profile;
 use ward_trust::context::tefca::{BASIC_CERTIFICATION, COMMUNITY};
-use ward_trust::context::{ConsentDemand, ContextRules, IdentityProvider, Keys, UserObject};
+use ward_trust::context::{
+    ConsentDemand, ContextRules, IdentityProvider, Keys, UserObject, ValueSets,
+};
 
 use super::{Certification, Community, Config, Problem, Unknown, material};
 
@@ -135,6 +137,7 @@ pub(super) fn rules(config: &Config, at: usize) -> Result<ContextRules, Vec<Prob
         refuse_unknown: one.unknown_extensions == Unknown::Refuse,
         user: one.hl7_b2b_user,
         identity_providers: providers,
+        of_bundle: ValueSets::default(),
     })
 }
 

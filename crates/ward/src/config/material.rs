@@ -59,6 +59,18 @@ pub struct Material {
     pub list_egress: Egress,
 }
 
+impl Material {
+    /// What a community's trust bundle asks of each of its servers and this one does not support (COMM-05).
+    pub fn lacking(&self, community: &Community) -> Vec<String> {
+        let asked = community.context.of_bundle.scopes.iter();
+        let lacking = asked.filter(|scope| {
+            let (wanted, unknown) = ScopeSet::parse(scope);
+            !unknown.is_empty() || !self.scopes.contains(&wanted)
+        });
+        lacking.cloned().collect()
+    }
+}
+
 /// The way to the upstream.
 #[derive(Debug)]
 pub struct Reach {

@@ -40,6 +40,7 @@ pub fn bundle(sequence: u64, anchors: &[&[u8]], intermediates: &[&[u8]]) -> Bund
         organization_schemes: vec!["https:".to_owned()],
         certifications: vec![],
         certifiers: vec![],
+        value_sets: ward_trust::context::ValueSets::default(),
     }
 }
 
@@ -393,6 +394,17 @@ async fn a_member_follows_what_ward_community_publishes() {
     serving.until("sequence=1 ").await;
     community(&["bundle", "publish", &dir]);
     serving.until("sequence=2 ").await;
+
+    // COMM-05: what each server must support at least; who lacks it is told, by itself and by `ward check`.
+    let lacking = "system/Claim.rs";
+    community(&["bundle", "publish", &dir, "--scope", lacking, "--scope", "system/Patient.rs"]);
+    serving.until("asks its servers for scopes").await;
+    serving.until("sequence=3 ").await;
+    let warned = place.check().1.to_string();
+    assert!(warned.contains(&format!("support {lacking}, and this one does not")), "{warned}");
+    community(&["bundle", "publish", &dir, "--role", "urn:roles#", "--consent-policy", "urn:p:1"]);
+    serving.until("sequence=4 ").await;
+    assert!(!place.check().1.to_string().contains("and this one does not"), "COMM-05");
 
     let to = listen.parse().unwrap();
     let directory = crate::ops::ask(to, "GET", "/directory.json", "", "").await;

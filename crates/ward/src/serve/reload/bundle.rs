@@ -43,6 +43,12 @@ impl Reloader {
             // The configuration changed meanwhile: nobody follows it any more.
             None => return Ok(()),
         };
+        let now = material.communities.iter().find(|one| one.community.uri == *uri);
+        let lacking = now.map(|one| material.lacking(&one.community)).unwrap_or_default();
+        if !lacking.is_empty() {
+            let lacking = lacking.join(", ");
+            tracing::warn!(community = %uri, %lacking, "the community asks its servers for scopes that this one does not support");
+        }
         let before = Kept::read(&config.data, uri, &config.limits)?;
         let raw = Kept::raw(&config.data, uri);
         let rng = &*self.system.rng;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::page::{cell, named};
+use super::page::{cell, named, said};
 use super::{DATA, Entry, Key, lines, root};
 
 /// Sends what the kit sends.
@@ -121,10 +121,10 @@ pub(super) fn shown(rows: &[Row]) -> String {
                 other => named(other),
             });
             let proofs: Vec<String> = tests.chain(by).collect();
-            let open = row.not_yet.as_ref().map_or_else(String::new, |one| {
-                let part = one.part.as_ref().map_or_else(String::new, |part| format!("{part}: "));
-                format!("{part}{} (issue: {})", one.reason, one.issue)
-            });
+            let open = row
+                .not_yet
+                .as_ref()
+                .map_or_else(String::new, |one| said(one.part.as_deref(), &one.reason, &one.issue));
             writeln!(
                 text,
                 "| {} {} `{}` | {} | {} | {} |",

@@ -46,11 +46,15 @@ fn proofs(entry: &Entry) -> String {
     rows.chain(tests).chain(by).collect::<Vec<String>>().join("<br>")
 }
 
+/// What is not proven, why, and which issue brings it; none, if none ever will.
+pub(super) fn said(part: Option<&str>, reason: &str, issue: &str) -> String {
+    let part = part.map_or_else(String::new, |part| format!("{part}: "));
+    let issue = if issue == "none" { String::new() } else { format!(" (issue: {issue})") };
+    format!("{part}{reason}{issue}")
+}
+
 fn open(entry: &Entry) -> String {
-    let open = entry.not_yet.iter().map(|one| match &one.part {
-        Some(part) => format!("{part}: {} (issue: {})", one.reason, one.issue),
-        None => format!("{} (issue: {})", one.reason, one.issue),
-    });
+    let open = entry.not_yet.iter().map(|one| said(one.part.as_deref(), &one.reason, &one.issue));
     open.collect::<Vec<String>>().join("<br>")
 }
 
