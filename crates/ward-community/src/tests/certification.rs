@@ -13,7 +13,7 @@ fn uri(text: &str) -> ClientUri {
     ClientUri::parse(text).unwrap()
 }
 
-fn terms() -> CertificationTerms {
+pub(super) fn terms() -> CertificationTerms {
     CertificationTerms {
         subject: uri("https://partner.example/udap"),
         certifier: uri(CERTIFIER),
@@ -29,7 +29,7 @@ fn terms() -> CertificationTerms {
     }
 }
 
-fn verified(jwt: &str) -> Verified {
+pub(super) fn verified(jwt: &str) -> Verified {
     Jws::parse(jwt, &Limits::default()).unwrap().verify(&Alg::ALL).unwrap()
 }
 

@@ -4,6 +4,7 @@ use ward_core::{Limits, Timestamp};
 use ward_trust::signal::{About, SignedSignal, speakers};
 use ward_trust::{Certificate, validate};
 
+use super::certification::{terms, verified};
 use super::*;
 use crate::signals::{LIFE, Waiting, waiting};
 
@@ -146,4 +147,29 @@ async fn the_certificate_of_a_signal_lasts_as_long_as_the_signal() {
     assert!(until >= ends && until <= ends.plus(Duration::from_hours(2)));
     assert_eq!(signed.signer().san_uris(), ["https://community.example"]);
     assert!(!signed.signer().crl_urls().is_empty());
+}
+
+/// A certification that is taken back goes out with what a server knows it by, and with its signer's certificate, so that it sees whose
+/// word it was.
+#[tokio::test]
+async fn a_certification_that_is_revoked_is_told_too() {
+    let lab = Lab::new();
+    let operator = told(&lab).await;
+    let (jwt, made) = operator.certify_client(terms()).await.unwrap();
+    assert_eq!(operator.signal().await.unwrap(), 0);
+    operator.revoke_certification(&made.jti, Reason::PrivilegeWithdrawn).await.unwrap();
+    assert_eq!(operator.signal().await.unwrap(), 1);
+    assert_eq!(operator.signal().await.unwrap(), 0, "told once");
+    let all = queued(&lab);
+    let one = all.iter().find(|one| one.about == "certification-revoked").unwrap();
+    let signed = read(&lab, &operator, one);
+    let About::Certification { issuer, jti, signed: Some((exp, signer)) } = &signed.signal().about
+    else {
+        panic!("{:?}", signed.signal())
+    };
+    assert_eq!((issuer, jti, *exp), (&made.certifier, &made.jti, made.expires));
+    assert_eq!(**signer, *verified(&jwt).leaf());
+    let limits = Limits::default();
+    let kept = ward_trust::Certification::kept(&verified(&jwt), lab.clock.now(), &limits).unwrap();
+    assert_eq!(ward_trust::Certification::id_of(issuer, jti, *exp), kept.id());
 }

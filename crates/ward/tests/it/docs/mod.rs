@@ -74,6 +74,7 @@ pages! {
     certifications: "docs/certifications.md",
     community: "docs/community.md",
     load_balancer: "docs/load-balancer.md",
+    passport: "docs/passport.md",
     profiles: "docs/profiles.md",
     when_something_is_down: "docs/when-something-is-down.md",
     hapi: "docs/in-front-of/hapi.md",

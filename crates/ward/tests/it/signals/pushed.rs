@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use ward::house::{System, Turned, open_or_make_vault, system};
 use ward_community::{
     Authority, CertificateRequest, Issued, KeySpec, Operator, OperatorConfig, OperatorDeps, Reason,
@@ -10,19 +11,21 @@ use ward_community::{
 };
 use ward_core::{
     BoxFuture, Clock as _, CommunityUri, Event, EventKind, EventSink, Limits, ManualClock,
-    OutboxSeq, Receipt, SinkError, SystemClock, TenantId,
+    OutboxSeq, Receipt, SinkError, SystemClock, TenantId, Timestamp,
 };
 use ward_issuer::ServedCommunity;
 use ward_net::HttpClient;
 use ward_net::client::Egress;
 use ward_net::tls::client_config;
+use ward_trust::signal::{About, Signal};
 
 use super::{events, is_ended};
 use crate::bad_input::world;
+use crate::bundle::{bundle, following, publish};
 use crate::harness::{ISS, TempDir, World};
 use crate::ops::limits;
-use crate::pki::{COMMUNITY, Member};
-use crate::place::free_port;
+use crate::pki::{COMMUNITY, Member, Pki};
+use crate::place::{Serving, free_port, replaced, sandbox};
 
 /// The operator's log, in memory.
 #[derive(Default)]
@@ -288,4 +291,39 @@ async fn a_hundred_revocations_reach_the_member() {
     assert_eq!(ended, 101);
     assert!(leaves.iter().all(|leaf| is_ended(&world, leaf)));
     assert_eq!(events(&world, EventKind::Revocation).await.len(), 100);
+}
+
+/// A bundle that was published is taken when the community says so, though the next look at its place is a day away (PKI-16).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_has_the_bundle_fetched_at_once() {
+    let upstream = sandbox().await;
+    let mut pki = Pki::start().await;
+    let place = following(&mut pki, &upstream.base_url);
+    place.edit(|text| replaced(&text, "bundle_interval = \"200ms\"", "bundle_interval = \"24h\""));
+    let (root, speaker) = (pki.root_der(), pki.client(COMMUNITY));
+    publish(&pki, &bundle(1, &[&root], &[]), &speaker);
+    let mut serving = Serving::start(&place).await;
+    serving.until("sequence=1 ").await;
+    publish(&pki, &bundle(2, &[&root], &[]), &speaker);
+    let said = Signal {
+        issuer: COMMUNITY.to_owned(),
+        audience: place.base.clone(),
+        jti: "published-2".to_owned(),
+        issued: Timestamp::from_seconds(SystemClock.now().as_seconds()),
+        about: About::Published,
+        reason: None,
+    };
+    let document = said.sign(&speaker.identity).unwrap();
+    let (_, mut stream) = place.connect().await;
+    let head = format!(
+        "POST /default/signals HTTP/1.1\r\nhost: localhost:{}\r\nconnection: close\r\n\
+         content-type: application/secevent+jwt\r\ncontent-length: {}\r\n\r\n{document}",
+        place.port,
+        document.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.starts_with(b"HTTP/1.1 202 "), "{}", String::from_utf8_lossy(&answer));
+    serving.until("sequence=2 ").await;
 }

@@ -30,7 +30,7 @@ async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
     panic!("{what}: not within a minute");
 }
 
-/// RFC 8935 §2.2: acknowledged when it is done. No list is fetched for it: the server of lists names nobody.
+/// RFC 8935 §2.2, PKI-17: acknowledged when it is done. No list is fetched for it: the server of lists names nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_closes_the_door_before_it_is_acknowledged() {
     let (mut world, _upstream, ours, _) = world(limits()).await;
