@@ -282,12 +282,15 @@ impl Bundle {
             "certifications_required": self.certifications,
             "certifiers": self.certifiers,
         });
-        if self.value_sets != ValueSets::default() {
-            claims["value_sets"] = json!({
+        if let Some(members) = claims.as_object_mut()
+            && self.value_sets != ValueSets::default()
+        {
+            let sets = json!({
                 "subject_roles": self.value_sets.subject_roles,
                 "consent_policies": self.value_sets.consent_policies,
                 "scopes": self.value_sets.scopes,
             });
+            members.insert("value_sets".to_owned(), sets);
         }
         claims
     }
