@@ -177,13 +177,26 @@ fn members(pki: &mut Pki, secret: &str) -> HashMap<&'static str, Member> {
             });
         });
     });
+    // 2.5.29.27 deltaCRLIndicator, 2.5.29.28 issuingDistributionPoint with indirectCRL, and one that nobody knows.
+    listed("list-delta", &|pki, one| pki.put_list_with(one, &[0x55, 29, 27], true, &[2, 1, 1]));
+    listed("list-indirect", &|pki, one| {
+        pki.put_list_with(one, &[0x55, 29, 28], true, &[0x30, 3, 0x84, 1, 0xff]);
+    });
+    for (name, critical) in [("list-unknown", true), ("list-remark", false)] {
+        listed(name, &|pki, one| pki.put_list_with(one, &[0x2a, 3, 4], critical, &[5, 0]));
+    }
     listed("list-huge", &|pki, one| pki.put_file(&one.path, vec![0x30; 32 << 20]));
     listed("list-html", &|pki, one| pki.put_file(&one.path, b"<html>".to_vec()));
-    let hold = pki.authority(By::Root, "On hold", |_| {});
-    let held = pki.client_by(By::Other(&hold), ISS, &[&hold.der], |_| {});
-    let reason = Some(RevocationReason::CertificateHold);
-    pki.put_list(&hold, |p| p.revoked_certs = vec![entry(held.serial, reason)]);
-    add("on-hold", held);
+    // `removeFromCRL` means something in a list of changes only; in a complete one the certificate is named.
+    for (name, reason) in [
+        ("on-hold", RevocationReason::CertificateHold),
+        ("removed-from-list", RevocationReason::RemoveFromCrl),
+    ] {
+        let hold = pki.authority(By::Root, name, |_| {});
+        let held = pki.client_by(By::Other(&hold), ISS, &[&hold.der], |_| {});
+        pki.put_list(&hold, |p| p.revoked_certs = vec![entry(held.serial, Some(reason))]);
+        add(name, held);
+    }
     let secret_list = format!("{secret}/list.crl");
     for (name, url) in [
         ("list-private", secret_list.as_str()),

@@ -4,7 +4,7 @@
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
     CustomExtension, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
-    SerialNumber,
+    SerialNumber, SigningKey as _,
 };
 use std::time::Duration;
 
@@ -168,6 +168,30 @@ impl Pki {
         self.put_file(&authority.path, Self::list_by(&signer.issuer, |_| {}));
     }
 
+    /// Publishes a good list with one more extension, which rcgen does not know.
+    pub fn put_list_with(&self, authority: &Authority, oid: &[u8], critical: bool, content: &[u8]) {
+        let list = Self::list_by(&authority.issuer, |_| {});
+        let [whole, _] = split(&list);
+        let [tbs, rest] = split(whole);
+        // The extensions come last: [0] { SEQUENCE { ... } }.
+        let mut fields = vec![];
+        let mut left = tbs;
+        while !left.is_empty() {
+            let length = left.len() - split(left)[1].len();
+            fields.push(&left[..length]);
+            left = &left[length..];
+        }
+        let [extensions, _] = split(split(fields.pop().unwrap())[0]);
+        let critical: &[u8] = if critical { &[1, 1, 0xff] } else { &[] };
+        let more = tlv(0x30, &[&tlv(6, oid)[..], critical, &tlv(4, content)].concat());
+        let extensions = tlv(0xa0, &tlv(0x30, &[extensions, &more].concat()));
+        let tbs = tlv(0x30, &[fields.concat(), extensions].concat());
+        let algorithm = &rest[..rest.len() - split(rest)[1].len()];
+        let signature = authority.issuer.key().sign(&tbs).unwrap();
+        let signature = tlv(3, &[&[0], &signature[..]].concat());
+        self.put_file(&authority.path, tlv(0x30, &[&tbs[..], algorithm, &signature].concat()));
+    }
+
     /// Publishes anything.
     pub fn put_file(&self, path: &str, bytes: Vec<u8>) {
         self.lists.files.lock().unwrap().insert(path.to_owned(), bytes);
@@ -200,6 +224,34 @@ impl Pki {
         edit(&mut params);
         params.signed_by(issuer).unwrap().der().to_vec()
     }
+}
+
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len();
+    let mut out = vec![tag];
+    match u8::try_from(length) {
+        Ok(short) if short < 128 => out.push(short),
+        Ok(long) => out.extend([0x81, long]),
+        Err(_) => {
+            out.push(0x82);
+            out.extend(u16::try_from(length).unwrap().to_be_bytes());
+        }
+    }
+    out.extend_from_slice(content);
+    out
+}
+
+/// The content of the first element, and what follows it.
+fn split(der: &[u8]) -> [&[u8]; 2] {
+    let (skip, length) = match der[1] {
+        short @ ..128 => (2, usize::from(short)),
+        more => {
+            let octets = usize::from(more - 128);
+            let length = der[2..2 + octets].iter().fold(0, |sum, one| sum << 8 | usize::from(*one));
+            (2 + octets, length)
+        }
+    };
+    [&der[skip..skip + length], &der[skip + length..]]
 }
 
 /// An entry of a list.
