@@ -147,6 +147,15 @@ impl fmt::Display for AuthorityId {
 }
 
 impl AuthorityId {
+    /// The authority that is written so.
+    pub fn parse(word: &str) -> Option<Self> {
+        let (kind, number) = word.split_once('-').unwrap_or((word, "1"));
+        let of = [Authority::Root, Authority::Issuing].into_iter().find(|of| of.word() == kind)?;
+        let id = Self { of, generation: number.parse().ok()? };
+        // One way to write each.
+        (id.to_string() == word).then_some(id)
+    }
+
     /// What the authority's certificate is made of, as far as its own signatures need it. Between the first root and members there
     /// may be its word for the next root, and an issuing authority below that.
     pub(crate) fn params(self, community: &str) -> CertificateParams {

@@ -68,6 +68,16 @@ pub enum CommunityError {
     /// There is no other root to go on with. Nothing was ended.
     #[error("there is one root only; make the next one first")]
     OneRoot,
+    /// The authority signs members now. Nothing was ended.
+    #[error(
+        "this authority signs members now; make a new one first with: ward community authority rekey"
+    )]
+    AuthorityInUse,
+    /// No issuing authority of this name vouches for anybody. Nothing was ended.
+    #[error(
+        "there is no such issuing authority; `ward community lists publish` names those that there are"
+    )]
+    UnknownAuthority,
     /// Members have not been told of the next root. Nothing was ended.
     #[error(
         "no trust bundle names the next root yet; publish one, and give members time to take it"
@@ -93,10 +103,14 @@ pub enum CommunityError {
     #[error("not certified: {0}")]
     Signer(#[source] ward_trust::JoseError),
     /// No member has this base.
-    #[error("no member has a good server certificate for {0}; issue one first, and name its SAN URI")]
+    #[error(
+        "no member has a good server certificate for {0}; issue one first, and name its SAN URI"
+    )]
     NoMember(String),
     /// It is not known where the member takes signals, or not over TLS.
-    #[error("where signals for {0} go is not known; name the https URL that its operator gave you with --endpoint")]
+    #[error(
+        "where signals for {0} go is not known; name the https URL that its operator gave you with --endpoint"
+    )]
     NoEndpoint(String),
     /// Nobody is told under this base.
     #[error("{0} is not told by signals; `ward community signals list` shows who is")]

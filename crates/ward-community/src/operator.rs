@@ -23,7 +23,9 @@ use crate::publish::{
     ListInfo, Published, REGISTER, authority_key, certificate_path, event, key_name, list_path,
     read_register, renew_list, write_register,
 };
-use crate::register::{LastList, MAX_MEMBERS, Member, Register, VERSION, default_root_list_days};
+use crate::register::{
+    LastList, MAX_MEMBERS, Member, Register, VERSION, Vouched, default_root_list_days,
+};
 use crate::renewal::Act;
 use crate::revocation::root_is_due;
 use crate::{Authority, AuthorityId, CommunityError, KeySpec, files};
@@ -161,7 +163,7 @@ impl Operator {
         set_life(&mut root, &*deps.rng, start, now.plus(ROOT_LIFE));
         let root_der = root.self_signed(&&*root_key)?.der().to_vec();
         let mut issuing = below(issuing_id, root_id, &config.name, &base_url);
-        set_life(&mut issuing, &*deps.rng, start, now.plus(ISSUING_LIFE));
+        let serial = set_life(&mut issuing, &*deps.rng, start, now.plus(ISSUING_LIFE));
         let issuer = Issuer::from_params(&root, &*root_key);
         let issuing_der = issuing.signed_by(&&*issuing_key, &issuer)?.der().to_vec();
         drop(issuing_key);
@@ -177,6 +179,12 @@ impl Operator {
             root_list: LastList::default(),
             issuing_list: LastList::default(),
             later: Vec::new(),
+            vouched: vec![Vouched {
+                id: issuing_id,
+                by: root_id.generation,
+                serial: hex(&serial),
+                revoked: None,
+            }],
             ended: Vec::new(),
             members: Vec::new(),
             certifications: Vec::new(),

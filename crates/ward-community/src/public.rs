@@ -377,6 +377,15 @@ impl State {
                 }
             }
         }
+        // What an authority said last of its certificates stands.
+        for id in &register.ended {
+            let path = list_path(dir, *id);
+            let Some(der) = read(path.clone(), MAX_FILE)? else { continue };
+            let list = Crl::from_der(&der).map_err(|_| damaged(&path))?;
+            let dates = (list.this_update(), list.next_update());
+            let list = ("application/pkix-crl", LIST_AGE, Document::new(der, dates));
+            state.documents.insert(format!("/crl/{id}.crl"), list);
+        }
         Ok(Self { stamps, ..state })
     }
 }

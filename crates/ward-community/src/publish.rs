@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{RevokedCertParams, SerialNumber};
-use ward_core::crypto::{hex, sha256};
+use ward_core::crypto::{hex, sha256, unhex};
 use ward_core::{CommunityUri, CorrelationId, Event, EventKind, Timestamp};
 use ward_trust::{Certificate, Crl};
 
 use crate::authority::{calendar, sign_list};
 use crate::keys::{AuthorityKey, KeyOf};
-use crate::operator::{MAX_FILE, OperatorDeps};
-use crate::register::{LastList, MAX_BYTES, Register, Revocation, VERSION};
+use crate::operator::{ISSUING_LIFE, MAX_FILE, OperatorDeps};
+use crate::register::{LastList, MAX_BYTES, Reason, Register, Revocation, VERSION};
 use crate::{Authority, AuthorityId, CommunityError, KeySpec, files};
 
 /// The issuing authority's list says who is revoked today; the root's changes once in years.
@@ -220,13 +220,21 @@ pub(crate) fn renew_list(
     let key = authority_key(deps, register, id)?;
     let (revoked, life) = match id.of {
         Authority::Root => {
-            (Vec::new(), Duration::from_hours(24 * u64::from(register.root_list_days)))
+            let own = register.vouched.iter().filter(|one| one.by == id.generation);
+            let revoked = own.filter_map(|one| {
+                let revocation = Revocation { at: one.revoked?, reason: Reason::CaCompromise };
+                Some(entry(&unhex::<16>(&one.serial)?, revocation))
+            });
+            (revoked.collect(), Duration::from_hours(24 * u64::from(register.root_list_days)))
         }
         Authority::Issuing => {
             let issued = register
                 .issued_by(id)
                 .filter_map(|(serial, revoked)| Some(entry(&serial, revoked?)));
-            (issued.collect(), ISSUING_LIST_LIFE)
+            // The last list of one that was revoked stands for as long as what it signed.
+            let last = register.ended.contains(&id);
+            let life = if last { ISSUING_LIFE } else { ISSUING_LIST_LIFE };
+            (issued.collect(), life)
         }
     };
     let number = register.last_list(id).number + 1;

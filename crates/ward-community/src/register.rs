@@ -29,6 +29,9 @@ pub enum Reason {
     CessationOfOperation,
     /// The holder is no longer entitled.
     PrivilegeWithdrawn,
+    /// The authority's key is in other hands, and the authority was revoked with all that it signed. The holder's key is as good as before:
+    /// its certificate is renewed.
+    CaCompromise,
 }
 
 impl Reason {
@@ -41,6 +44,7 @@ impl Reason {
             Self::Superseded => "superseded",
             Self::CessationOfOperation => "cessation-of-operation",
             Self::PrivilegeWithdrawn => "privilege-withdrawn",
+            Self::CaCompromise => "ca-compromise",
         }
     }
 
@@ -49,6 +53,7 @@ impl Reason {
         match self {
             Self::Unspecified => None,
             Self::KeyCompromise => Some(1),
+            Self::CaCompromise => Some(2),
             Self::AffiliationChanged => Some(3),
             Self::Superseded => Some(4),
             Self::CessationOfOperation => Some(5),
@@ -61,7 +66,7 @@ impl Reason {
         Self::ALL.into_iter().find(|reason| reason.as_str() == word)
     }
 
-    /// All of them.
+    /// All that a certificate can be revoked for by itself.
     pub const ALL: [Self; 6] = [
         Self::Unspecified,
         Self::KeyCompromise,
@@ -81,6 +86,7 @@ impl Reason {
             Self::Superseded => Some(Code::Superseded),
             Self::CessationOfOperation => Some(Code::CessationOfOperation),
             Self::PrivilegeWithdrawn => Some(Code::PrivilegeWithdrawn),
+            Self::CaCompromise => Some(Code::CaCompromise),
         }
     }
 }
@@ -150,6 +156,20 @@ pub(crate) struct Later {
     pub(crate) list: LastList,
 }
 
+/// A certificate that a root signed for an authority below it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Vouched {
+    pub(crate) id: AuthorityId,
+    /// The root, by its generation.
+    pub(crate) by: u32,
+    /// Serial number, hexadecimal.
+    pub(crate) serial: String,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revoked: Option<Timestamp>,
+}
+
 /// The file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,6 +188,9 @@ pub(crate) struct Register {
     /// Authorities after the first two, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) later: Vec<Later>,
+    /// Every certificate that a root signed for an authority.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) vouched: Vec<Vouched>,
     /// Authorities that vouch for nobody any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ended: Vec<AuthorityId>,

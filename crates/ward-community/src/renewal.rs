@@ -15,7 +15,7 @@ use crate::operator::{BACKDATE, MAX_FILE};
 use crate::publish::{
     RESPONDER_KEY, Shown, authority_key, event, responder_key_name, responder_path, write_register,
 };
-use crate::register::{Member, Register};
+use crate::register::{Member, Reason, Register, Revocation};
 use crate::{Authority, CertificateRequest, CommunityError, Finding, KeySpec, Operator, files};
 
 /// A responder's certificate is not asked after, so it is short-lived.
@@ -45,7 +45,11 @@ impl Act<'_> {
     pub(crate) fn check(self, register: &Register) -> Result<(), CommunityError> {
         let Self::Renew(old) = self else { return Ok(()) };
         match register.members.iter().find(|member| member.thumbprint == old) {
-            Some(member) if member.revoked.is_none() => Ok(()),
+            Some(Member { revoked: None, .. }) => Ok(()),
+            // Not the holder's key was lost.
+            Some(Member {
+                revoked: Some(Revocation { reason: Reason::CaCompromise, .. }), ..
+            }) => Ok(()),
             Some(_) => Err(CommunityError::RenewRevoked),
             None => Err(CommunityError::Unknown),
         }

@@ -5,7 +5,12 @@
 //! certificate for it (`NewWithOld`), so that members who follow the bundle believe it; and it vouches for the issuing
 //! authorities in turn, so that nobody below them needs a new certificate when the present one goes.
 //!
-//! Refused: all of it without the root's key; a third root; to let a root go before a bundle has named the next one.
+//! An issuing authority whose key is in other hands is revoked, once another one signs: every certificate that a root gave it goes on that
+//! root's list, and whatever it signed ends. Its members keep their keys, and are renewed.
+//!
+//! Refused: all of it without the root's key; to revoke the authority that signs; a third root; to let a root go before a bundle has named the next one.
+
+use std::path::PathBuf;
 
 use rcgen::Issuer;
 use ward_core::Timestamp;
@@ -19,8 +24,16 @@ use crate::publish::{
     authority_key, certificate, certificate_path, cross_path, event, key_name, renew_list,
     responder_key_name, write_register,
 };
-use crate::register::Register;
+use crate::register::{Reason, Register, Revocation, Vouched};
 use crate::{Authority, AuthorityId, CommunityError, Operator, files};
+
+/// A certificate of an authority that is to come into force.
+struct Made {
+    path: PathBuf,
+    der: Vec<u8>,
+    /// For which authority, by which root; `None`: a root's own.
+    by: Option<(AuthorityId, AuthorityId)>,
+}
 
 impl Operator {
     /// The certificate of the issuing authority anew, with the same key: members and lists stay as they are. Needs the
@@ -72,15 +85,80 @@ impl Operator {
         let present_params = present.params(&register.name);
         let word = word.signed_by(&&*key, &Issuer::from_params(&present_params, &*present_key))?;
         let mut made = vec![
-            (certificate_path(&self.dir, id), root),
-            (cross_path(&self.dir, id, present), word.der().to_vec()),
+            Made { path: certificate_path(&self.dir, id), der: root, by: None },
+            Made {
+                path: cross_path(&self.dir, id, present),
+                der: word.der().to_vec(),
+                by: Some((id, present)),
+            },
         ];
         for issuing in register.of_kind(Authority::Issuing) {
             let der = self.word_for(&register, issuing, (id, until))?;
-            made.push((cross_path(&self.dir, issuing, id), der));
+            let path = cross_path(&self.dir, issuing, id);
+            made.push(Made { path, der, by: Some((issuing, id)) });
         }
         drop((key, present_key));
         self.bring_in(&mut register, "root-made", id, made).await
+    }
+
+    /// Revokes an issuing authority whose key is in other hands; how many certificates of members ended with it. Another one must
+    /// sign members already. Needs the root's key.
+    pub async fn revoke_issuing(&self, id: AuthorityId) -> Result<usize, CommunityError> {
+        let mut register = self.register.lock().await;
+        self.log(&mut register).await?;
+        let known = register.of_kind(Authority::Issuing).any(|one| one == id);
+        if !known {
+            return Err(CommunityError::UnknownAuthority);
+        }
+        if id == register.current(Authority::Issuing) {
+            return Err(CommunityError::AuthorityInUse);
+        }
+        let roots: Vec<_> = register.of_kind(Authority::Root).collect();
+        for root in &roots {
+            // Before anything is changed.
+            drop(authority_key(&self.deps, &register, *root)?);
+        }
+        let at = self.deps.clock.now();
+        // Registers of before do not name them all.
+        for root in &roots {
+            for path in [certificate_path(&self.dir, id), cross_path(&self.dir, id, *root)] {
+                let Ok(found) = certificate(&path) else { continue };
+                let serial = hex(found.serial());
+                if register.vouched.iter().all(|one| one.serial != serial) {
+                    let by = root.generation;
+                    register.vouched.push(Vouched { id, by, serial, revoked: None });
+                }
+            }
+        }
+        for one in register.vouched.iter_mut().filter(|one| one.id == id) {
+            one.revoked.get_or_insert(at);
+        }
+        let revocation = Revocation { at, reason: Reason::CaCompromise };
+        let mut ended = 0;
+        let own = register.members.iter_mut().filter(|one| one.issuer == id.generation);
+        for member in own.filter(|one| one.revoked.is_none()) {
+            member.revoked = Some(revocation);
+            ended += usize::from(member.not_after >= at);
+        }
+        let own = register.certifications.iter_mut().filter(|one| one.issuer == id.generation);
+        for one in own.filter(|one| one.serial.is_some() && one.revoked.is_none()) {
+            one.revoked = Some(revocation);
+        }
+        register.ended.push(id);
+        let event = event(&register, &self.deps, "issuing-revoked")
+            .with("authority", id.to_string())
+            .with("reason", Reason::KeyCompromise.as_str())
+            .with("certificates", ended.to_string());
+        register.unlogged.push(event);
+        // From here on nothing takes it back: publishing the lists again finishes what a failure broke off.
+        // Members look at a root's list twice a year, at this one twice a day.
+        self.publish_list(&mut register, id).await?;
+        for root in roots {
+            self.publish_list(&mut register, root).await?;
+        }
+        self.log(&mut register).await?;
+        self.destroy_keys(&register, id)?;
+        Ok(ended)
     }
 
     /// Lets the elder of two roots go: it is no anchor any more, and signs nothing. Members must have had time to take a bundle that
@@ -125,18 +203,22 @@ impl Operator {
         write_register(&self.dir, &register)?;
         self.log(&mut register).await?;
         for id in spent {
-            self.deps.vault.destroy(KeyOf::Issuing, &key_name(&register.uri, id))?;
-            self.deps.vault.destroy(KeyOf::Responder, &responder_key_name(&register.uri, id))?;
+            self.destroy_keys(&register, id)?;
         }
         self.take_up(&register)
     }
 
-    /// What each live root says of an issuing authority, with the files that it goes to.
-    fn vouch(
+    fn destroy_keys(
         &self,
         register: &Register,
-        id: AuthorityId,
-    ) -> Result<Vec<(std::path::PathBuf, Vec<u8>)>, CommunityError> {
+        issuing: AuthorityId,
+    ) -> Result<(), CommunityError> {
+        self.deps.vault.destroy(KeyOf::Issuing, &key_name(&register.uri, issuing))?;
+        self.deps.vault.destroy(KeyOf::Responder, &responder_key_name(&register.uri, issuing))
+    }
+
+    /// What each live root says of an issuing authority, with the files that it goes to.
+    fn vouch(&self, register: &Register, id: AuthorityId) -> Result<Vec<Made>, CommunityError> {
         let known = register.known_root();
         let until = self.deps.clock.now().plus(ISSUING_LIFE);
         let made = register.of_kind(Authority::Root).map(|root| {
@@ -145,7 +227,12 @@ impl Operator {
             } else {
                 cross_path(&self.dir, id, root)
             };
-            Ok((path, self.word_for(register, id, (root, until.min(self.not_after(root)?)))?))
+            let until = until.min(self.not_after(root)?);
+            Ok(Made {
+                path,
+                der: self.word_for(register, id, (root, until))?,
+                by: Some((id, root)),
+            })
         });
         made.collect()
     }
@@ -177,17 +264,24 @@ impl Operator {
         register: &mut Register,
         act: &'static str,
         id: AuthorityId,
-        made: Vec<(std::path::PathBuf, Vec<u8>)>,
+        made: Vec<Made>,
     ) -> Result<Certificate, CommunityError> {
         let mut event = event(register, &self.deps, act).with("authority", id.to_string());
-        for (path, der) in &made {
+        for Made { path, der, by } in &made {
             let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
             event = event.with(format!("thumbprint {name}"), hex(&sha256(&[der])));
+            let found =
+                Certificate::from_der(der).map_err(|_| CommunityError::Damaged(path.clone()))?;
+            if let Some((id, root)) = *by {
+                let serial = hex(found.serial());
+                let by = root.generation;
+                register.vouched.push(Vouched { id, by, serial, revoked: None });
+            }
         }
         register.unlogged.push(event);
         if register.number(id) == 0 {
             // The files of an authority that no register names are nobody's: they come first.
-            for (path, der) in &made {
+            for Made { path, der, .. } in &made {
                 files::replace(path, der)?;
             }
             renew_list(&self.dir, &self.deps, register, id)?;
@@ -196,7 +290,7 @@ impl Operator {
             // Recorded before it is in force.
             write_register(&self.dir, register)?;
             self.log(register).await?;
-            for (path, der) in &made {
+            for Made { path, der, .. } in &made {
                 files::replace(path, der)?;
             }
         }

@@ -252,3 +252,79 @@ async fn without_the_roots_key_no_authority_is_made_and_nothing_is_left_behind()
     assert_eq!(names(&operator), ["root", "issuing"]);
     assert_eq!(lab.vault.list_secrets().unwrap(), kept);
 }
+
+#[tokio::test]
+async fn an_issuing_authority_whose_key_is_stolen_ends_with_all_that_it_signed_and_nobody_needs_a_new_key()
+ {
+    let lab = Lab::new();
+    let operator = lab.create(KeySpec::P256, BASE).await;
+    operator.publish_bundle(&BundleTerms::default()).await.unwrap();
+    let mut member = Follower::new(&operator);
+    member.follow(&lab, &operator);
+    // The authority has had two certificates; the thief may use either.
+    let first = operator.certificate(Authority::Issuing);
+    let second = operator.renew_issuing().await.unwrap();
+    let issued = operator.issue(&client("partner")).await.unwrap();
+    let lost = operator.issue(&client("lost")).await.unwrap();
+    operator.revoke(&lost.thumbprint, Reason::KeyCompromise).await.unwrap();
+    let stolen = Authority::Issuing.first();
+    let name = publish::key_name(operator.uri(), stolen);
+    let key = lab.vault.open(KeyOf::Issuing, &name, KeySpec::P256).unwrap();
+
+    let refused = |result: Result<usize, CommunityError>| result.unwrap_err().to_string();
+    assert!(refused(operator.revoke_issuing(stolen).await).contains("authority rekey"));
+    let unknown = AuthorityId { of: Authority::Issuing, generation: 7 };
+    assert!(refused(operator.revoke_issuing(unknown).await).contains("no such"));
+    let root = Authority::Root.first();
+    assert!(refused(operator.revoke_issuing(root).await).contains("no such"));
+    operator.rekey_issuing().await.unwrap();
+    let safe = operator.issue(&client("safe")).await.unwrap();
+    assert_eq!(member.takes(&lab, &operator, &issued.chain), Ok(()));
+    assert_eq!(operator.revoke_issuing(stolen).await.unwrap(), 1);
+    operator.renew_bundle().await.unwrap();
+    assert_eq!(names(&operator), ["root", "issuing-2"]);
+    assert!(lab.vault.get_secret(&name).unwrap().is_none());
+    assert!(refused(operator.revoke_issuing(stolen).await).contains("no such"));
+
+    // What the thief makes of it now, under either certificate, to one who follows and one who trusts by hand.
+    let forged = {
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let mut params = authority::leaf_params("Thief");
+        let from = lab.clock.now();
+        authority::set_life(&mut params, &SystemRng, from, from.plus(DAY));
+        authority::set_uris(&mut params, &["https://partner.example/udap".into()]).unwrap();
+        authority::set_issuer_urls(&mut params, BASE, stolen, false);
+        let issuer = stolen.params("Example Community");
+        let issuer = rcgen::Issuer::from_params(&issuer, &*key);
+        params.signed_by(&pair, &issuer).unwrap().der().to_vec()
+    };
+    let by_hand = Follower::new(&operator);
+    member.follow(&lab, &operator);
+    for who in [&by_hand, &member] {
+        for above in [&first, &second] {
+            for leaf in [&forged, &issued.chain[0], &lost.chain[0]] {
+                let chain = [leaf.clone(), above.der().to_vec()];
+                let said = who.takes(&lab, &operator, &chain);
+                assert_eq!(said, Err(PathError::Revoked));
+            }
+        }
+        assert_eq!(who.takes(&lab, &operator, &safe.chain), Ok(()));
+    }
+    // Who has the root's list of before is told by the authority's own last one of those that it knows.
+    let file = std::fs::read(lab.community().join("crl/issuing.crl")).unwrap();
+    let last = ward_trust::Crl::from_der(&file).unwrap();
+    let leaf = Certificate::from_der(&issued.chain[0]).unwrap();
+    assert!(last.is_revoked(leaf.serial()));
+    assert!(last.next_update() >= leaf.not_after());
+    let public = PublicServer::new(lab.community(), lab.vault.clone(), lab.clock.clone()).unwrap();
+    assert!(!public.is_due().await.unwrap());
+
+    // The holder's key is as good as before: one renewal, after a restart too. A key that was lost stays lost.
+    drop(operator);
+    let operator = lab.open().await.unwrap();
+    let renewed = operator.renew(&issued.thumbprint, DEFAULT_LIFE).await.unwrap();
+    assert_eq!(member.takes(&lab, &operator, &renewed), Ok(()));
+    let lost = operator.renew(&lost.thumbprint, DEFAULT_LIFE).await;
+    assert!(matches!(lost, Err(CommunityError::RenewRevoked)), "{lost:?}");
+    assert_eq!(lab.sink.actions().iter().filter(|one| *one == "issuing-revoked").count(), 1);
+}

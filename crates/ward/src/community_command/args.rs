@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use ward_community::{Profile, Reason};
+use ward_community::{AuthorityId, Profile, Reason};
 
 use super::certify_args::{CertificationAct, Certify, StatusListen};
 use super::signals::{Reach, SignalsAct};
@@ -267,6 +267,10 @@ pub(crate) enum AuthorityAct {
     /// The former signs its list and its OCSP answers until the last certificate that it issued has ended; then its key is
     /// destroyed. Nobody needs a new certificate for it.
     Rekey(WithRoot),
+    /// Revoke an issuing authority whose key is in other hands, with all that it signed. Needs the root's key.
+    ///
+    /// Make another one first (rekey). Its members keep their keys: renew each of their certificates then.
+    Revoke(AuthorityRevoke),
     /// Make the next root beside the present one. Needs the root's key, and keeps the next one's with it.
     ///
     /// Members who follow the trust bundle trust both from the next bundle on, which is published at once if there is one.
@@ -275,6 +279,21 @@ pub(crate) enum AuthorityAct {
     ///
     /// Wait until everybody has had time to take a bundle with both: at least as long as a bundle is good for.
     RetireRoot(WithoutRoot),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuthorityRevoke {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) root: Root,
+    /// Which: issuing, issuing-2, … as `ward community lists publish` names them.
+    #[arg(long, value_name = "AUTHORITY", value_parser = authority)]
+    pub(crate) name: AuthorityId,
+}
+
+fn authority(word: &str) -> Result<AuthorityId, String> {
+    AuthorityId::parse(word).ok_or_else(|| "is none; write issuing, issuing-2, …".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -336,6 +355,10 @@ pub(crate) struct BundlePublish {
     /// already. Can be repeated.
     #[arg(long = "certifier", value_name = "URI")]
     pub(crate) certifiers: Vec<String>,
+    /// A naming system of which a subject_id must have one, as urn:oid:2.16.840.1.113883.4.6 for the NPI. Can be repeated;
+    /// without it any.
+    #[arg(long = "subject-id-system", value_name = "URI")]
+    pub(crate) subject_id_systems: Vec<String>,
     /// A value of which a subject_role must be one; what ends in # is a code system. Can be repeated; without it any.
     #[arg(long = "role", value_name = "VALUE")]
     pub(crate) roles: Vec<String>,

@@ -14,6 +14,7 @@ pub(super) async fn run(ui: Ui, act: &AuthorityAct, system: &System) -> Result<(
         AuthorityAct::Renew(options)
         | AuthorityAct::Rekey(options)
         | AuthorityAct::NextRoot(options) => Home::new(&options.place, Some(&options.root), system),
+        AuthorityAct::Revoke(options) => Home::new(&options.place, Some(&options.root), system),
         AuthorityAct::RetireRoot(options) => Home::new(&options.place, None, system),
     };
     home.act(async |operator| {
@@ -29,6 +30,14 @@ pub(super) async fn run(ui: Ui, act: &AuthorityAct, system: &System) -> Result<(
                 let id = newest(operator, Authority::Issuing);
                 ui.line(&format!("{id} signs members from now on, good until {}", until(&made)));
                 ui.line("the former signs its list until the last of its certificates has ended");
+            }
+            AuthorityAct::Revoke(options) => {
+                let ended = operator.revoke_issuing(options.name).await?;
+                ui.line(&format!(
+                    "{} revoked: {ended} certificates of members ended with it",
+                    options.name
+                ));
+                ui.line("they keep their keys: renew each with ward community renew");
             }
             AuthorityAct::NextRoot(_) => {
                 let made = operator.next_root().await?;

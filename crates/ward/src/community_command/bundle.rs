@@ -24,6 +24,7 @@ pub(crate) async fn publish(ui: Ui, options: &BundlePublish, system: &System) ->
         certifications: options.certifications.clone(),
         certifiers: options.certifiers.clone(),
         value_sets: ward_trust::context::ValueSets {
+            subject_id_systems: options.subject_id_systems.clone(),
             subject_roles: options.roles.clone(),
             consent_policies: options.consent_policies.clone(),
             scopes: options.scopes.clone(),

@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use ward_community::{
     Authority, CommunityError, CommunityOptions, KeySpec, Operator, OperatorConfig, PublicServer,
+    StatusServer,
 };
 use ward_core::{CommunityUri, TenantId};
 use ward_net::server::Server;
@@ -246,7 +247,8 @@ async fn serve(
         .map_err(|source| CommunityCommandError::Listen { address: options.listen, source })?;
     let server = Server::start(listener, None, public.clone(), system.limits.clone())?;
     let address = server.local_addr();
-    let status = status::Status::start(&options.status, public.clone(), ui, system).await?;
+    let telling = Arc::new(StatusServer::new(public.clone()));
+    let status = status::Status::start(&options.status, telling, ui, system).await?;
     ui.line(&format!(
         "serving lists, authorities and OCSP answers on http://{address}; Ctrl-C ends it"
     ));

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ward_admin::Command;
 use ward_client::{Discovered, Registered, Token};
 use ward_community::{CertificationTerms, Reason};
 use ward_core::{ClientUri, Timestamp};
@@ -12,7 +11,7 @@ use super::super::partner::SCOPE;
 use super::super::walk::Found;
 use super::super::{DemoError, doing};
 use super::town::{CERTIFIER, PARTNER, PROGRAMME, Site, Town, UNLOCKED};
-use super::{Entered, Step, ask, b2b, missing, path};
+use super::{Entered, Step, b2b, missing, path};
 
 /// What the certification opened.
 pub(super) struct Certified {
@@ -95,13 +94,14 @@ pub(super) async fn withdraw(
     let Certified { id, server, registered, token } = certified.ok_or_else(missing)?;
     let narrow = &narrow.ok_or_else(missing)?.token;
     let operator = &town.home.operator;
+    let before = app.ask(&site.base, &wider(site), &token).await?.status;
+    let began = now();
     if !sabotaged {
         let reason = Reason::PrivilegeWithdrawn;
         operator.revoke_certification(&id, reason).await.map_err(doing("revoking"))?;
     }
-    let before = app.ask(&site.base, &wider(site), &token).await?.status;
-    let began = now();
-    ask(site, Command::RefreshLists).await?;
+    // By push: nobody looks at a list, or asks for its status.
+    town.tell().await?;
     let after = app.ask(&site.base, &wider(site), &token).await?.status;
     let millis = u64::try_from(now().since(began).as_millis()).unwrap_or(u64::MAX);
     app.client.forget(&token);
@@ -112,7 +112,7 @@ pub(super) async fn withdraw(
     let others = app.ask(&site.base, &path(site), narrow).await?.status;
     let ok = before == 200 && after == 401 && withheld && refused == 403 && others == 200;
     let got = format!(
-        "{before} then {after} within {millis} ms; a new token without it: {refused}; what every member may read: {others}"
+        "{before} then {after} within {millis} ms of the act; a new token without it: {refused}; what every member may read: {others}"
     );
     Ok(Found::new(ok, got).fact("closed_millis", millis))
 }

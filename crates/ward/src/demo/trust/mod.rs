@@ -171,7 +171,7 @@ async fn walk(
 
     let plan = Plan {
         step: "withdrawn",
-        tried: "the community takes the certification back".to_owned(),
+        tried: "the community takes the certification back, and tells its members".to_owned(),
         expected: "the wider token is refused at once and the next one is narrow; what every member may read is still read",
         why: "what a certification opened closes with it, and nothing else does",
     };

@@ -80,3 +80,39 @@ fn the_next_authorities_serve_beside_the_former() {
     let said = desk.ok(&["list", "c"]);
     assert!(said.contains("2 issued in all"), "{said}");
 }
+
+/// The key that signs members is stolen: another one signs, the stolen one's authority goes on the root's list with all that it
+/// signed, members are renewed with the keys that they have.
+#[test]
+fn an_authority_whose_key_is_stolen_is_revoked() {
+    let desk = Desk::new("stolen");
+    let before = desk.client(PARTNER, "partner");
+    let served = desk.serve("c");
+    let issuing = desk.certificate("c/issuing.pem");
+    let revoke = ["authority", "revoke", "c", "--name", "issuing"];
+    let said = desk.no(&[&revoke[..], &ROOT].concat());
+    assert!(said.contains("authority rekey"), "{said}");
+    desk.ok(&[&["authority", "rekey", "c"][..], &ROOT].concat());
+    let said = desk.no(&revoke);
+    assert!(said.contains("the root's key is not here"), "{said}");
+    for name in ["root", "issuing-9"] {
+        let other = ["authority", "revoke", "c", "--name", name];
+        let said = desk.no(&[&other[..], &ROOT].concat());
+        assert!(said.contains("no such issuing authority"), "{name}: {said}");
+    }
+    let said = desk.ok(&[&revoke[..], &ROOT].concat());
+    assert!(said.contains("issuing revoked: 1 certificates"), "{said}");
+    let root = Crl::from_der(&served.get("/crl/root.crl").body).unwrap();
+    assert!(root.is_revoked(issuing.serial()));
+    // Its own last list, for who looks at that one first.
+    let last = Crl::from_der(&served.get("/crl/issuing.crl").body).unwrap();
+    assert!(last.is_revoked(before.serial()));
+    assert!(served.ask(&before, &issuing).is_err(), "nobody answers for it");
+    let listed = desk.ok(&["list", "c"]);
+    assert!(listed.contains("revoked ca-compromise"), "{listed}");
+    let renew = ["renew", "c", "--certificate", "partner/certificate.pem", "--out", "next.pem"];
+    desk.ok(&renew);
+    let (next, now) = (desk.certificate("next.pem"), desk.certificate("c/issuing.pem"));
+    assert_eq!(next.key_bits(), before.key_bits());
+    assert_eq!(served.ask(&next, &now), Ok(CertificateStatus::Good));
+}

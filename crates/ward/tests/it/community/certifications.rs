@@ -15,7 +15,7 @@ use ward_net::client::{Egress, HttpClient};
 use ward_net::tls::client_config;
 use ward_net::{CertificationStatus, StatusError};
 use ward_trust::certification::read_status;
-use ward_trust::{Alg, Jws, Verified};
+use ward_trust::{Alg, Jws, SignedBundle, Verified};
 
 use super::{Desk, PARTNER, Served, URI};
 
@@ -104,7 +104,15 @@ async fn a_certification_is_issued_told_and_revoked() {
     assert!(telling.status.starts_with("https://"), "{}", telling.status);
     let scope = "system/Patient.rs system/Condition.rs";
     let more = ["--scope", scope, "--status-endpoint", &telling.status, "--operator", "Alice"];
+    desk.ok(&["bundle", "publish", "c"]);
     let said = desk.ok(&certify(PARTNER, "c.jwt", &more));
+    // Members learn whose word counts, once.
+    assert!(said.contains("bundle 2"), "{said}");
+    let bundle = telling.lists.get("/bundle.jwt").body;
+    let bundle = SignedBundle::parse(&bundle, &Limits::default()).unwrap();
+    assert_eq!(bundle.bundle().certifiers, [format!("{URI}/certifications")]);
+    let again = desk.ok(&certify("https://p.example", "other.jwt", &[]));
+    assert!(!again.contains("bundle") && again.contains("note: no member"), "{again}");
     assert!(
         said.contains("certified https://partner.example/app") && !said.contains("note:"),
         "{said}"
@@ -118,11 +126,11 @@ async fn a_certification_is_issued_told_and_revoked() {
     let id = claims["jti"].as_str().unwrap().to_owned();
     let listed = desk.ok(&["certification", "list", "c"]);
     assert!(
-        listed.contains(&id) && listed.contains(" good ") && listed.contains("1 certified"),
+        listed.contains(&id) && listed.contains(" good ") && listed.contains("2 certified"),
         "{listed}"
     );
     let listed = desk.ok(&["certification", "list", "c", "--json"]);
-    let listed: Value = serde_json::from_str(listed.trim()).unwrap();
+    let listed: Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
     assert_eq!(
         (&listed["subject"], &listed["uris"][0]),
         (&claims["sub"], &claims["certification_uris"][0])
