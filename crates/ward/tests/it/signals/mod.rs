@@ -5,15 +5,18 @@ mod pushed;
 mod receiver;
 mod table;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use ward::house::Turned;
 use ward_audit::{Leaf as LogLeaf, Reader};
-use ward_core::{CommunityUri, EventBody, EventKind, Secret, Timestamp};
+use ward_core::{CommunityUri, EventBody, EventKind, Limits, Secret, Timestamp};
 use ward_issuer::ServedCommunity;
 use ward_policy::Subject;
 use ward_trust::signal::{About, Signal};
 use ward_trust::{Certificate, Community, SigningIdentity};
 
+use crate::bad_input::generous;
 use crate::harness::{Answer, ISS, World};
 use crate::pki::authorities::{Authority, By};
 use crate::pki::{COMMUNITY, Leaf, Member};
@@ -73,6 +76,20 @@ pub async fn serve_second(world: &mut World) -> Authority {
     let turned = Turned { action: "reloaded", operator: None, changed: &[] };
     world.house.knobs.turn(communities, tls, config.ceilings, turned).await.unwrap();
     root
+}
+
+/// Bounds that no honest caller meets on a busy machine.
+pub fn unhurried() -> Limits {
+    let minute = Duration::from_mins(1);
+    Limits {
+        connect_timeout: minute,
+        header_timeout: minute,
+        body_timeout: minute,
+        upstream_timeout: minute,
+        crl_timeout: minute,
+        probe_age: Duration::ZERO,
+        ..generous()
+    }
 }
 
 /// A registered client with a live token.

@@ -10,8 +10,8 @@ use ward_community::{
     SignalPusher, backlog_of,
 };
 use ward_core::{
-    BoxFuture, Clock as _, CommunityUri, Event, EventKind, EventSink, Limits, ManualClock,
-    OutboxSeq, Receipt, SinkError, SystemClock, TenantId, Timestamp,
+    BoxFuture, Clock as _, CommunityUri, Event, EventKind, EventSink, ManualClock, OutboxSeq,
+    Receipt, SinkError, SystemClock, TenantId, Timestamp,
 };
 use ward_issuer::ServedCommunity;
 use ward_net::HttpClient;
@@ -19,11 +19,10 @@ use ward_net::client::Egress;
 use ward_net::tls::client_config;
 use ward_trust::signal::{About, Signal};
 
-use super::{events, is_ended};
+use super::{events, is_ended, unhurried};
 use crate::bad_input::world;
 use crate::bundle::{bundle, following, publish};
 use crate::harness::{ISS, TempDir, World};
-use crate::ops::limits;
 use crate::pki::{COMMUNITY, Member, Pki};
 use crate::place::{Serving, free_port, replaced, sandbox};
 
@@ -114,7 +113,7 @@ impl Desk {
 
     fn pusher(&self, world: &World) -> SignalPusher {
         let tls = client_config([world.tls_root.as_slice()]).unwrap();
-        let limits = Arc::new(Limits::default());
+        let limits = Arc::new(unhurried());
         let client = HttpClient::new(Egress::anywhere(), tls, limits.clone());
         SignalPusher::new(self.dir.0.join("ca"), client, self.clock.clone(), limits)
     }
@@ -140,7 +139,7 @@ impl Desk {
 /// COMM-19.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_community_revokes_is_refused_by_its_member_at_the_next_request() {
-    let (world, _upstream, ours, _) = world(limits()).await;
+    let (world, _upstream, ours, _) = world(unhurried()).await;
     let desk = Desk::new(&world).await;
     desk.admit(&world).await;
     desk.operator.subscribe(&world.base, None).await.unwrap();
@@ -179,7 +178,7 @@ async fn forward(from: u16, to: u16) -> tokio::task::JoinHandle<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_is_down_is_told_when_it_is_up_again() {
-    let (world, _upstream, ours, _) = world(limits()).await;
+    let (world, _upstream, ours, _) = world(unhurried()).await;
     let desk = Desk::new(&world).await;
     desk.admit(&world).await;
     let (issued, token) = desk.partner(&world).await;
@@ -210,7 +209,7 @@ async fn a_member_that_is_down_is_told_when_it_is_up_again() {
 /// A member that cannot know whether the signer is good says 503, and takes the signal when it can.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_cannot_know_now_is_asked_again() {
-    let (world, ..) = world(limits()).await;
+    let (world, ..) = world(unhurried()).await;
     let desk = Desk::new(&world).await;
     desk.admit(&world).await;
     let partner = CertificateRequest::client("Partner", ISS);
@@ -241,7 +240,7 @@ async fn a_member_that_cannot_know_now_is_asked_again() {
 /// Who refuses is not asked again; who is gone for a week is given up. Both stand in the operator's log.
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_and_lost_members_end_the_trying() {
-    let (world, ..) = world(limits()).await;
+    let (world, ..) = world(unhurried()).await;
     let desk = Desk::new(&world).await;
     // Ward is no member of this community: it refuses what it says.
     desk.operator.issue(&CertificateRequest::server("Ward", world.base.clone())).await.unwrap();
@@ -266,7 +265,7 @@ async fn refusals_and_lost_members_end_the_trying() {
 /// Many at once: all arrive, each once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_revocations_reach_the_member() {
-    let (world, ..) = world(limits()).await;
+    let (world, ..) = world(unhurried()).await;
     let desk = Desk::new(&world).await;
     desk.admit(&world).await;
     desk.operator.subscribe(&world.base, None).await.unwrap();

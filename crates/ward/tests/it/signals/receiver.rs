@@ -10,11 +10,10 @@ use ward_trust::signal::About;
 
 use super::{
     OPERATOR, SECOND, certificate, err, events, heard, is_ended, partner, push, revoked,
-    serve_second, signal,
+    serve_second, signal, unhurried,
 };
 use crate::bad_input::{world, world_at};
 use crate::harness::{ISS, World};
-use crate::ops::limits;
 use crate::pki::COMMUNITY;
 use crate::pki::authorities::By;
 use crate::rows::{form, jwt};
@@ -33,7 +32,7 @@ async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
 /// RFC 8935 §2.2, PKI-17: acknowledged when it is done. No list is fetched for it: the server of lists names nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_closes_the_door_before_it_is_acknowledged() {
-    let (mut world, _upstream, ours, _) = world(limits()).await;
+    let (mut world, _upstream, ours, _) = world(unhurried()).await;
     let (member, client, token) = partner(&mut world).await;
     let speaker = world.pki.client(COMMUNITY);
     let read = format!("{}/Patient/{}", world.path(&world.base), ours[0]);
@@ -79,7 +78,7 @@ async fn a_signal_closes_the_door_before_it_is_acknowledged() {
 /// What was revoked stays so over a restart, and the same signal then changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_never_came_is_refused_when_it_comes() {
-    let (mut world, _upstream, ..) = world(limits()).await;
+    let (mut world, _upstream, ..) = world(unhurried()).await;
     let speaker = world.pki.client(COMMUNITY);
     let late = world.pki.client(ISS);
     let about = revoked(&certificate(&late));
@@ -102,7 +101,7 @@ async fn a_certificate_that_never_came_is_refused_when_it_comes() {
 /// Lists are fetched when a community says something, and what they name ends the usual way.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_has_the_lists_fetched_at_once() {
-    let (mut world, _upstream, ours, _) = world(limits()).await;
+    let (mut world, _upstream, ours, _) = world(unhurried()).await;
     let (member, _, token) = partner(&mut world).await;
     let speaker = world.pki.client(COMMUNITY);
     let read = format!("{}/Patient/{}", world.path(&world.base), ours[0]);
@@ -122,7 +121,7 @@ async fn a_signal_has_the_lists_fetched_at_once() {
 /// A community ends what it issued; of others' it can only speak, and the door stays open. An authority takes more than a signal.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_community_reaches_its_own_certificates_and_no_others() {
-    let (mut world, _upstream, ours, _) = world(limits()).await;
+    let (mut world, _upstream, ours, _) = world(unhurried()).await;
     let (member, _, token) = partner(&mut world).await;
     let root = serve_second(&mut world).await;
     let read = format!("{}/Patient/{}", world.path(&world.base), ours[0]);
@@ -168,7 +167,7 @@ async fn a_community_reaches_its_own_certificates_and_no_others() {
 /// A flood from an address that nobody knows costs no signatures, and the community is heard from elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_bounded_before_anything_is_verified() {
-    let few = Limits { signals_per_minute: 3, ..limits() };
+    let few = Limits { signals_per_minute: 3, ..unhurried() };
     let clock = Arc::new(ManualClock::at_unix_seconds(SystemClock.now().as_seconds()));
     let (mut world, _upstream, ..) = world_at(few, clock).await;
     let member = world.pki.client(ISS);

@@ -13,9 +13,9 @@ use ward_trust::{Alg, Certificate};
 
 use super::{
     MEDIA_TYPE, OPERATOR, SECOND, certificate, endpoint, err, heard, is_ended, merge, partner,
-    revoked, serve_second, signal,
+    revoked, serve_second, signal, unhurried,
 };
-use crate::bad_input::{generous, world};
+use crate::bad_input::world;
 use crate::pki::authorities::By;
 use crate::pki::{COMMUNITY, Key, Leaf, Member};
 
@@ -82,7 +82,7 @@ fn resolve(value: &Value, now: i64, base: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_table() {
-    let many = Limits { signals_per_minute: 100_000, ..generous() };
+    let many = Limits { signals_per_minute: 100_000, ..unhurried() };
     let (mut world, _upstream, ours, _) = world(many).await;
     // On the list before Ward fetches it.
     let gone = world.pki.client(COMMUNITY);
