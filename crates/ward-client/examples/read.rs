@@ -52,7 +52,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<(u16, String), Box<dyn E
 
 /// Somebody waits for the answer: a minute is not too long.
 fn patient() -> Limits {
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     Limits { upstream_timeout: minute, crl_timeout: minute, ..Limits::default() }
 }
 

@@ -12,11 +12,11 @@ use http::{Request, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use ward_core::{ClientUri, Thumbprint};
 use ward_trust::statement::GrantTypes;
-use ward_trust::{Alg, Discovered, Jws, SoftwareStatement, StatementError};
+use ward_trust::{Alg, Discovered, Jws, PathError, SoftwareStatement, StatementError};
 
-use crate::PartnerClient;
 use crate::discovery::MAX_DOCUMENT;
 use crate::error::ClientError;
+use crate::{Config, PartnerClient};
 
 /// Longest life of a JWT of ours (IG §3.1, §4.2.1), whatever the limits say.
 pub(crate) const MAX_LIFE: Duration = Duration::from_mins(5);
@@ -135,7 +135,7 @@ impl PartnerClient {
         request: &RegistrationRequest,
     ) -> Result<Registered, ClientError> {
         self.check(request)?;
-        self.current(server)?;
+        self.current(server).await?;
         Self::check_with(server, request)?;
         let tried =
             (server.registration_endpoint.clone(), self.config.identity.leaf().thumbprint());
@@ -191,13 +191,19 @@ impl PartnerClient {
         }
     }
 
-    /// Endpoints are believed only while the signed metadata live (SMD-05, CLI-07).
-    pub(crate) fn current(&self, server: &Discovered) -> Result<(), ClientError> {
-        if self.config.clock.now() < server.exp {
-            Ok(())
-        } else {
-            local("the server's metadata have ended; discover it again", "SMD-05")
+    /// Endpoints are believed only while the signed metadata live (SMD-05, CLI-07), and their certificate holds: it may
+    /// have been revoked since (CLI-09; a list at hand is looked at again, not fetched).
+    pub(crate) async fn current(&self, server: &Discovered) -> Result<(), ClientError> {
+        let Config { community, lists, clock, .. } = &self.config;
+        if clock.now() >= server.exp {
+            return local("the server's metadata have ended; discover it again", "SMD-05");
         }
+        let path = &server.chain().certificates;
+        let Some((leaf, issuers)) = path.split_first() else {
+            return Err(ClientError::Metadata(PathError::Untrusted.into()));
+        };
+        let still = lists.path(leaf, issuers, community).await;
+        still.map(drop).map_err(|error| ClientError::Metadata(error.into()))
     }
 
     /// CLI-11: what every server must refuse, found out without asking one. [`Self::register`] does this first.

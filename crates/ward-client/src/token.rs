@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use serde_json::{Value, json};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use ward_core::{Secret, Timestamp, crypto};
 use ward_trust::Discovered;
 
@@ -82,18 +83,48 @@ struct Context {
     extensions: String,
 }
 
-/// Tokens by context.
+/// Tokens by context, and whose turn it is to ask for one.
 #[derive(Default)]
-pub(crate) struct Cache(Mutex<BTreeMap<Context, Arc<Token>>>);
+pub(crate) struct Cache {
+    tokens: Mutex<BTreeMap<Context, Arc<Token>>>,
+    asking: Mutex<BTreeMap<Context, Arc<AsyncMutex<()>>>>,
+}
+
+/// The turn to ask for a token of one context; over when dropped.
+struct Turn<'a> {
+    cache: &'a Cache,
+    context: &'a Context,
+    held: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.held = None;
+        let mut asking = self.cache.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody else waits for it.
+        if asking.get(self.context).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            asking.remove(self.context);
+        }
+    }
+}
 
 impl Cache {
+    /// Waits until nobody else asks for a token of this context.
+    async fn turn<'a>(&'a self, context: &'a Context) -> Turn<'a> {
+        let turn = {
+            let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(asking.entry(context.clone()).or_default())
+        };
+        Turn { cache: self, context, held: Some(turn.lock_owned().await) }
+    }
+
     fn get(&self, context: &Context, now: Timestamp) -> Option<Arc<Token>> {
-        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.get(context).filter(|token| now.plus(MARGIN) < token.expires).cloned()
     }
 
     fn put(&self, context: Context, token: Arc<Token>, now: Timestamp) {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         if tokens.len() >= MAX_TOKENS {
             tokens.retain(|_, token| now < token.expires);
         }
@@ -103,7 +134,7 @@ impl Cache {
     }
 
     fn forget(&self, token: &Token) {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.retain(|_, held| held.expose() != token.expose());
     }
 }
@@ -119,12 +150,15 @@ impl PartnerClient {
     ) -> Result<Arc<Token>, ClientError> {
         let asserted = asserted.into();
         let context = self.context(server, registered, scope, &asserted);
+        // Of many who want the same, one asks.
+        let turn = self.tokens.turn(&context).await;
         if let Some(token) = self.tokens.get(&context, self.config.clock.now()) {
             return Ok(token);
         }
         let assertion = self.authentication_token(server, registered, asserted)?;
         let token = Arc::new(self.token_with(server, scope, &assertion).await?);
-        self.tokens.put(context, token.clone(), self.config.clock.now());
+        self.tokens.put(context.clone(), token.clone(), self.config.clock.now());
+        drop(turn);
         Ok(token)
     }
 
@@ -218,7 +252,7 @@ impl PartnerClient {
         scope: &str,
         assertion: &str,
     ) -> Result<Token, ClientError> {
-        self.current(server)?;
+        self.current(server).await?;
         if scope.trim().is_empty() {
             return Err(ClientError::Local {
                 what: "scope must name at least one scope",

@@ -385,6 +385,51 @@ async fn tokens_are_kept_by_the_whole_context_until_they_end() {
 }
 
 #[tokio::test]
+async fn many_who_want_the_same_token_ask_once() {
+    let world = World::new();
+    let server = world.discovered().await;
+    issues(&world, 300);
+    let (r, person) = (registered(), {
+        let mut b2b = b2b();
+        b2b.subject_name = Some("Dr A".into());
+        b2b
+    });
+    let (a, b) = (b2b(), person);
+    let get = |b2b| world.client.token(&server, &r, "s", b2b);
+    let got = tokio::join!(get(&a), get(&b), get(&a), get(&b), get(&a));
+    for token in [got.0, got.1, got.2, got.3, got.4] {
+        token.unwrap();
+    }
+    assert_eq!(world.seen().len(), 2, "CLI-24: one for each context");
+    // A failure is nobody else's: the next asks again.
+    world.clock.advance(Duration::from_secs(400));
+    world.answers(|_| respond(503, &json!({})));
+    let failed = tokio::join!(get(&a), get(&a));
+    assert!(failed.0.is_err() && failed.1.is_err());
+    assert_eq!(world.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn a_server_that_was_revoked_since_is_sent_nothing() {
+    let world = World::new();
+    let server = world.discovered().await;
+    issues(&world, 300);
+    world.client.token(&server, &registered(), "s", &b2b()).await.unwrap();
+    let sent = world.seen().len();
+    // Serial 10 is the server's; then no list can be had at all.
+    for revoked in [Some(vec![10]), None] {
+        *world.lists.revoked.lock().unwrap() = revoked;
+        let mut other = b2b();
+        other.subject_name = Some("Dr A".into());
+        let error = world.client.token(&server, &registered(), "s", &other).await.err().unwrap();
+        assert_eq!(error.rule(), Some("M10"), "CLI-09: {error}");
+        let error = world.client.register(&server, &request()).await.unwrap_err();
+        assert_eq!(error.rule(), Some("M10"), "CLI-09: {error}");
+    }
+    assert_eq!(world.seen().len(), sent, "CLI-06");
+}
+
+#[tokio::test]
 async fn a_token_kept_from_an_earlier_run_is_used_for_its_context_only() {
     let world = World::new();
     let server = world.discovered().await;
