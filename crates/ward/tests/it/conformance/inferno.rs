@@ -158,9 +158,9 @@ fn every_test_of_the_kit_is_there() {
         if let [_, first, second, ..] = cells[..] {
             if first.ends_with("_group`") {
                 let names = second.split(',').map(|name| name.trim().trim_matches('`'));
-                named.extend(names.map(|name| match name.starts_with("oidc_") {
-                    true => name.to_owned(),
-                    false => format!("udap_security_{name}"),
+                named.extend(names.map(|name| {
+                    let prefix = if name.starts_with("oidc_") { "" } else { "udap_security_" };
+                    format!("{prefix}{name}")
                 }));
             } else if first.starts_with(|c: char| c.is_ascii_digit()) {
                 // `udap_certifications_supported_field` / `_required_field` share a line.
