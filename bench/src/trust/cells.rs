@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ward_community::KeySpec;
 
-use super::stand::{CONNECTIONS, Known, Stand};
+use super::stand::{Known, Stand};
 use super::{Ground, LOADING};
 use crate::Error;
 use crate::load::{self, Outcome, Phase, get};
@@ -16,8 +16,10 @@ use crate::surroundings::Client;
 
 pub const ALGS: [(&str, KeySpec); 3] =
     [("RS256", KeySpec::Rsa2048), ("ES256", KeySpec::P256), ("ES384", KeySpec::P384)];
+/// Requests side by side: Ward is busy, and what it makes durable is made durable for many at once.
+pub const CONNECTIONS: usize = 64;
 /// Clients that take turns in a cold cell: more than Ward remembers paths of, also with requests side by side.
-const MANY: usize = 128 + 2 * CONNECTIONS;
+const MANY: usize = 128 + CONNECTIONS + 16;
 
 /// What was asked for.
 pub struct Cell {
@@ -70,7 +72,7 @@ pub async fn measure(ground: &Ground, requests: usize) -> Result<Cells, Error> {
             for what in ["token", "registration"] {
                 if warm {
                     // Their paths are remembered, and its own code has run.
-                    cell(&stand, what, some, 10 * CONNECTIONS).await?;
+                    cell(&stand, what, some, 5 * CONNECTIONS).await?;
                 }
                 let outcome = cell(&stand, what, some, requests).await?;
                 cells.push(Cell { what, alg, warm, outcome });
@@ -94,8 +96,8 @@ pub async fn measure(ground: &Ground, requests: usize) -> Result<Cells, Error> {
 
 async fn cell(stand: &Stand, what: &str, known: &[Known], count: usize) -> Result<Outcome, Error> {
     if what == "token" {
-        stand.once(stand.tokens(known, count)?, &[200]).await
+        stand.once(CONNECTIONS, stand.tokens(known, count)?, &[200]).await
     } else {
-        stand.once(stand.registrations(known, count)?, &[200, 201]).await
+        stand.once(CONNECTIONS, stand.registrations(known, count)?, &[200, 201]).await
     }
 }

@@ -8,16 +8,20 @@ use ward::house::{open_or_make_vault, system};
 use ward::paths::Paths;
 use ward_community::KeySpec;
 use ward_core::{
-    ClientId, ClientUri, CorrelationId, Event, EventKind, TenantId, Thumbprint, crypto,
+    ClientId, ClientUri, CommunityUri, CorrelationId, Event, EventKind, TenantId, Thumbprint,
+    crypto,
 };
 use ward_store::{Expected, Mark, Reach, Repositories, Store};
-use ward_trust::reach_digest;
+use ward_trust::{Certificate, Community, reach_digest};
 
-use super::stand::{CONNECTIONS, Known, Stand};
+use super::stand::{Known, Stand};
 use super::{Ground, LOADING};
 use crate::load::Outcome;
+use crate::surroundings::COMMUNITY;
 use crate::{Error, moment};
 
+/// Clients that ask, side by side: all there are in the smallest.
+const ASKING: usize = 10;
 /// Changes under way at once while a store is filled.
 const ABREAST: usize = 1024;
 /// Rounds over all sizes.
@@ -44,8 +48,8 @@ pub async fn measure(
     jtis: usize,
 ) -> Result<Vec<Size>, Error> {
     let mut sizes = vec![];
-    for (clients, jtis) in [(10, 0), (clients / 100, jtis / 100), (clients, jtis)] {
-        let names: Vec<_> = (0..CONNECTIONS).map(|n| format!("size-{clients}-{n}")).collect();
+    for (clients, jtis) in [(ASKING, 0), (clients / 100, jtis / 100), (clients, jtis)] {
+        let names: Vec<_> = (0..ASKING).map(|n| format!("size-{clients}-{n}")).collect();
         let rosters = vec![(LOADING.to_owned(), names.clone())];
         let mut stand = Stand::raise(ground, &format!("size-{clients}"), rosters).await?;
         let mut some = vec![];
@@ -55,7 +59,7 @@ pub async fn measure(
         let known = stand.register(some).await?;
         stand.stop()?;
         let begun = moment();
-        fill(ground, &stand, clients.saturating_sub(CONNECTIONS), jtis).await?;
+        fill(ground, &stand, clients.saturating_sub(ASKING), jtis).await?;
         let seconds = begun.elapsed().as_secs_f64();
         stand.start().await?;
         let (tokens, registrations) = (Outcome::default(), Outcome::default());
@@ -64,7 +68,7 @@ pub async fn measure(
     }
     for round in 0..=ROUNDS {
         for (stand, known, size) in &mut sizes {
-            let count = if round == 0 { CONNECTIONS * 10 } else { requests / 2 };
+            let count = if round == 0 { ASKING * 10 } else { requests / 2 };
             let (tokens, registrations) = work(stand, known, count).await?;
             // The first round warms.
             if round > 0 {
@@ -86,8 +90,8 @@ pub async fn measure(
 }
 
 async fn work(stand: &Stand, known: &[Known], count: usize) -> Result<(Outcome, Outcome), Error> {
-    let tokens = stand.once(stand.tokens(known, count)?, &[200]).await?;
-    let registrations = stand.once(stand.registrations(known, count)?, &[200, 201]).await?;
+    let tokens = stand.once(ASKING, stand.tokens(known, count)?, &[200]).await?;
+    let registrations = stand.once(ASKING, stand.registrations(known, count)?, &[200, 201]).await?;
     Ok((tokens, registrations))
 }
 
@@ -107,7 +111,10 @@ async fn fill(ground: &Ground, stand: &Stand, clients: usize, jtis: usize) -> Re
     let tenant = TenantId::default_tenant();
     let first = all.registrations.list(&tenant, None, 1).await?.into_iter().next();
     let first = first.ok_or("nobody is registered")?;
-    let under = reach_digest(&ground.surroundings.trust());
+    // The community as Ward is told of it, so that nothing is marked anew.
+    let anchors = ground.surroundings.anchors.iter().map(|der| Certificate::from_der(der));
+    let anchors = anchors.collect::<Result<_, _>>()?;
+    let under = reach_digest(&Community::new(CommunityUri::parse(COMMUNITY)?, anchors));
     let now = system.clock.now();
     let mut changes: JoinSet<Result<(), ward_store::StoreError>> = JoinSet::new();
     for number in 0..clients {

@@ -13,9 +13,6 @@ use crate::surroundings::Client;
 use crate::ward_child::Spec;
 use crate::{Error, run};
 
-/// Requests side by side.
-pub const CONNECTIONS: usize = 16;
-
 /// A client and the id that it has here.
 pub struct Known {
     pub client: Client,
@@ -102,9 +99,10 @@ impl Stand {
         known.iter().cycle().take(count).map(|one| one.client.registration(port)).collect()
     }
 
-    /// Sends each request once.
+    /// Sends each request once, so many side by side.
     pub async fn once(
         &self,
+        connections: usize,
         requests: Vec<Vec<u8>>,
         statuses: &'static [u16],
     ) -> Result<Outcome, Error> {
@@ -113,7 +111,7 @@ impl Stand {
             target: &self.target,
             server: &server,
             upstream: &server,
-            connections: CONNECTIONS,
+            connections,
             warm: Duration::ZERO,
             time: Duration::ZERO,
             once: true,

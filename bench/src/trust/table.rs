@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::cells::{Cell, Cells};
+use super::cells::{CONNECTIONS, Cell, Cells};
 use super::fill::Size;
 use super::partners::Coming;
 use crate::load::Outcome;
@@ -52,7 +52,7 @@ impl Page {
         );
         let _ = writeln!(
             out,
-            "### One core, as a share of what signatures alone allow\n\n| request | JWT | chain | a second and core | bound: JWT and chain | share | bound: JWT alone | share | p50 µs | p99 µs |\n|---|---|---|---|---|---|---|---|---|---|"
+            "### One core, as a share of what signatures alone allow ({CONNECTIONS} connections)\n\n| request | JWT | chain | a second and core | bound: JWT and chain | share | bound: JWT alone | share | p50 µs | p99 µs |\n|---|---|---|---|---|---|---|---|---|---|"
         );
         for Cell { what, alg, warm, outcome } in &self.cells.cells {
             let (jwt, all) = self.bounds(alg);
