@@ -120,7 +120,9 @@ impl Admin {
                 }
             }
         }
-        if news.named.is_empty() {
+        let names =
+            |one: &Named| !matches!(one, Named::Numbers { serials, .. } if serials.is_empty());
+        if !news.named.iter().any(names) {
             return Ok(ended);
         }
         self.deps.issuer.mark_new().await?;
