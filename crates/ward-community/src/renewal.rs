@@ -45,10 +45,10 @@ impl Act<'_> {
     pub(crate) fn check(self, register: &Register) -> Result<(), CommunityError> {
         let Self::Renew(old) = self else { return Ok(()) };
         match register.members.iter().find(|member| member.thumbprint == old) {
-            Some(Member { revoked: None, .. }) => Ok(()),
-            // Not the holder's key was lost.
+            // Where the authority's key was lost, the holder's was not.
             Some(Member {
-                revoked: Some(Revocation { reason: Reason::CaCompromise, .. }), ..
+                revoked: None | Some(Revocation { reason: Reason::CaCompromise, .. }),
+                ..
             }) => Ok(()),
             Some(_) => Err(CommunityError::RenewRevoked),
             None => Err(CommunityError::Unknown),

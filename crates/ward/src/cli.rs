@@ -32,13 +32,13 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Report(crate::cli_report::Report),
     #[command(subcommand)]
-    Client(crate::cli_client::Client),
+    Client(Box<crate::cli_client::Client>),
     Backup(crate::backup::command::Backup),
     Restore(crate::backup::command::Restore),
     Admin(crate::cli_admin::Admin),
     Passport(crate::passport_command::Passport),
     #[command(subcommand)]
-    Community(crate::community_command::args::Community),
+    Community(Box<crate::community_command::args::Community>),
     #[command(subcommand)]
     Vault(crate::vault_command::Vault),
     #[command(subcommand)]

@@ -104,7 +104,7 @@ async fn live(
     let mut report = Report::new(ui);
     if !options.no_walk {
         hospital.fit_for_the_walk()?;
-        walk::walk(&hospital, &mut report, started).await;
+        Box::pin(walk::walk(&hospital, &mut report, started)).await;
         report.summary(system.clock.now().since(started));
     }
     if !options.exit {
