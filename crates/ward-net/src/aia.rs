@@ -8,7 +8,7 @@
 //! within `limits.crl_timeout`. What is fetched is trusted for nothing: a path to an anchor must be built from it.
 //! Places are plain `http`, so anybody on the way may put a namesake there: an issuer is kept for long only if the
 //! certificate that led to it bears its signature, and never pushed out by one that does not. What stood at a place in a path
-//! that was found before is at hand without a fetch. Where a limit bites, the answer is what it would have been without fetching.
+//! that was found before is at hand without a fetch, and a place that is known so is asked whatever strangers have used up. Where a limit bites, the answer is what it would have been without fetching.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -61,6 +61,8 @@ pub(crate) struct Issuers {
     limits: Arc<Limits>,
     known: Mutex<VecDeque<Known>>,
     busy: Semaphore,
+    /// The same for places that are known from paths.
+    busy_known: Semaphore,
     /// Begin of the running minute, and fetches in it.
     spent: Mutex<(Timestamp, u32)>,
 }
@@ -68,8 +70,8 @@ pub(crate) struct Issuers {
 impl Issuers {
     pub(crate) fn new(client: HttpClient, clock: Arc<dyn Clock>, limits: Arc<Limits>) -> Self {
         let spent = Mutex::new((clock.now(), 0));
-        let busy = Semaphore::new(MAX_BUSY);
-        Self { client, clock, limits, known: Mutex::default(), busy, spent }
+        let (busy, busy_known) = (Semaphore::new(MAX_BUSY), Semaphore::new(MAX_BUSY));
+        Self { client, clock, limits, known: Mutex::default(), busy, busy_known, spent }
     }
 
     /// Certificates that may complete a path from the leaf, beyond those that were sent: of the paths that were built
@@ -117,7 +119,7 @@ impl Issuers {
                 None => {
                     let next = match built.issuer_of(&current) {
                         Some(next) => next,
-                        None => match self.issuer_of(&current).await {
+                        None => match self.issuer_of(&current, built).await {
                             Some(next) => next,
                             None => return,
                         },
@@ -135,17 +137,18 @@ impl Issuers {
     }
 
     /// The authority that signed a certificate, from the first of its places that has it.
-    async fn issuer_of(&self, certificate: &Certificate) -> Option<Certificate> {
+    async fn issuer_of(&self, certificate: &Certificate, built: &Built) -> Option<Certificate> {
         for url in certificate.ca_issuer_urls().iter().take(MAX_PLACES) {
-            if let Some(found) = self.at(url, certificate).await {
+            if let Some(found) = self.at(url, certificate, built.knows(url)).await {
                 return Some(found);
             }
         }
         None
     }
 
-    /// What one place has, if that is the authority that signed this certificate.
-    async fn at(&self, url: &str, child: &Certificate) -> Option<Certificate> {
+    /// What one place has, if that is the authority that signed this certificate. A place that paths were found by is asked
+    /// once in [`LEAVE`] at most, so that its fetches need no share of what strangers use up too.
+    async fn at(&self, url: &str, child: &Certificate, in_use: bool) -> Option<Certificate> {
         let signed = |one: &Certificate| one.is_ca() && child.is_issued_by(one);
         let now = self.clock.now();
         let (at_hand, looked): (Vec<_>, Vec<_>) = lock(&self.known)
@@ -160,8 +163,9 @@ impl Issuers {
         if looked.into_iter().any(|looked| now.since(looked) < LEAVE) {
             return None;
         }
-        let _turn = self.busy.try_acquire().ok()?;
-        if !self.may_fetch(now) {
+        let busy = if in_use { &self.busy_known } else { &self.busy };
+        let _turn = busy.try_acquire().ok()?;
+        if !in_use && !self.may_fetch(now) {
             tracing::warn!(
                 "too many issuers were to be fetched in one minute: members should send theirs in x5c"
             );

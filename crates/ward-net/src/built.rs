@@ -147,6 +147,12 @@ impl Built {
         all.push_back((place.to_owned(), issuer.clone()));
     }
 
+    /// Whether a path was found in which something named this place of its issuer.
+    pub(crate) fn knows(&self, place: &str) -> bool {
+        let all = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().any(|(known, _)| known == place)
+    }
+
     /// The issuer of a certificate, if a path was found before in which it stood at a place that this one names.
     pub(crate) fn issuer_of(&self, certificate: &Certificate) -> Option<Certificate> {
         let places = certificate.ca_issuer_urls();

@@ -233,13 +233,19 @@ async fn strangers_keep_out_nobody_whose_authority_is_known() {
     });
     assert_eq!(lab.validate(&newcomer).await, Ok(false));
     assert_eq!(lab.asked("/second.cer"), 1);
-    // An authority that took another key under the same name is asked for.
+    // An authority that took another key under the same name is asked for, whatever strangers used up.
     lab.clock.advance(Duration::from_mins(6));
     let rekeyed = below(&lab.root, "Second", |p| {
         p.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![lab.url("/root.crl")] }];
     });
     lab.put("/second.cer", 200, rekeyed.der());
     lab.list(&rekeyed, "/rekeyed.crl");
+    for count in 400..470 {
+        let place = access(&[(2, lab.url(&format!("/{count}.cer")))]);
+        let other = member(&stranger, |p| p.custom_extensions = vec![place]);
+        assert_eq!(lab.validate(&other).await, Err(PathError::Untrusted));
+    }
+    assert_eq!(lab.asked("/469.cer"), 0, "this minute is used up");
     let renewed = member(&rekeyed, |p| {
         p.custom_extensions = vec![access(&[(2, lab.url("/second.cer"))])];
         let uris = vec![lab.url("/rekeyed.crl")];
