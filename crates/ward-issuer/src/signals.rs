@@ -241,9 +241,13 @@ impl SignalDesk {
             About::Certificate { thumbprint, certificate } => (*thumbprint, certificate.as_deref()),
         };
         let community = &served.community;
-        let authorities = || community.anchors.iter().chain(&community.intermediates);
-        let is_authority = certificate.is_some_and(Certificate::is_ca);
-        if is_authority || authorities().any(|one| one.thumbprint() == thumbprint) {
+        let is_ca = certificate.is_some_and(Certificate::is_ca);
+        // An authority that is not configured is its by the name of who signed it: that is enough to look.
+        let is_its = |known: &Certificate| {
+            let named = certificate.is_some_and(|one| one.issuer_der() == known.subject_der());
+            known.thumbprint() == thumbprint || (is_ca && named)
+        };
+        if community.anchors.iter().chain(&community.intermediates).any(is_its) {
             tracing::error!(
                 community = %community.uri, %thumbprint,
                 "ALARM: the community says that one of its authorities is revoked. Its signed lists decide and are fetched now; \
@@ -252,6 +256,9 @@ impl SignalDesk {
             return Ok(Effect::Alarm);
         }
         let Some(certificate) = certificate else { return Ok(Effect::Looked) };
+        if is_ca {
+            return Ok(Effect::Advice("not an authority of the sender"));
+        }
         if !self.is_below(certificate, signed, community) {
             return Ok(Effect::Advice("not issued in the sender's community"));
         }

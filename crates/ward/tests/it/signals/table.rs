@@ -116,6 +116,7 @@ async fn signals_table() {
     let lapsed = pki.issue(&Leaf { days: (-20, -1), ..Leaf::client("https://lapsed.example/app") });
     let stranger = pki.impostor(&Leaf::client("https://stranger.example/app"));
     let fresh = pki.client("https://fresh.example/app");
+    let branch = pki.authority(By::Root, "A branch", |_| {});
     let certifier = pki.client("https://certifier.example");
     let ends = Timestamp::from_seconds(1_900_000_000);
     let named = certificate(&member);
@@ -131,6 +132,7 @@ async fn signals_table() {
             Some("lapsed") => revoked(&certificate(&lapsed)),
             Some("stranger") => revoked(&certificate(&stranger)),
             Some("issuing") => revoked(&Certificate::from_der(&member.chain[1]).unwrap()),
+            Some("branch") => revoked(&Certificate::from_der(&branch.der).unwrap()),
             Some("root") => revoked(&Certificate::from_der(&world.pki.root_der()).unwrap()),
             Some("unnamed") => {
                 About::Certificate { thumbprint: named.thumbprint(), certificate: None }
