@@ -51,6 +51,7 @@
 //! [`Memberships`]; [`checks`] tells step by step what was checked.
 
 mod asserted;
+mod beforehand;
 mod call;
 pub mod checks;
 mod discovery;

@@ -1,7 +1,7 @@
 //! Registration, modification and cancellation (IG §3; CLI-10..18).
 //!
-//! What a server must refuse is refused here before anything is sent (CLI-11). All parameters stand
-//! inside the statement (CLI-12), which lives five minutes and is used once. A server that said
+//! What a server must refuse is refused before anything is sent ([`crate::beforehand`]; CLI-11). All parameters
+//! stand inside the statement (CLI-12), which lives five minutes and is used once. A server that said
 //! `unapproved_software_statement` is not asked again with the same certificate (CLI-18).
 
 use std::sync::PoisonError;
@@ -12,11 +12,11 @@ use http::{Request, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use ward_core::{ClientUri, Thumbprint};
 use ward_trust::statement::GrantTypes;
-use ward_trust::{Alg, Discovered, Jws, PathError, SoftwareStatement, StatementError};
+use ward_trust::{Alg, Discovered};
 
+use crate::PartnerClient;
 use crate::discovery::MAX_DOCUMENT;
 use crate::error::ClientError;
-use crate::{Config, PartnerClient};
 
 /// Longest life of a JWT of ours (IG §3.1, §4.2.1), whatever the limits say.
 pub(crate) const MAX_LIFE: Duration = Duration::from_mins(5);
@@ -123,10 +123,6 @@ pub struct Registered {
     pub warnings: Vec<&'static str>,
 }
 
-fn local<T>(what: &'static str, rule: &'static str) -> Result<T, ClientError> {
-    Err(ClientError::Local { what, rule })
-}
-
 impl PartnerClient {
     /// Registers, replaces or cancels the registration of a client URI.
     pub async fn register(
@@ -191,96 +187,6 @@ impl PartnerClient {
         }
     }
 
-    /// Endpoints are believed only while the signed metadata live (SMD-05, CLI-07), and their certificate holds: it may
-    /// have been revoked since (CLI-09; a list at hand is looked at again, not fetched).
-    pub(crate) async fn current(&self, server: &Discovered) -> Result<(), ClientError> {
-        let Config { community, lists, clock, .. } = &self.config;
-        if clock.now() >= server.exp {
-            return local("the server's metadata have ended; discover it again", "SMD-05");
-        }
-        let path = &server.chain().certificates;
-        let Some((leaf, issuers)) = path.split_first() else {
-            return Err(ClientError::Metadata(PathError::Untrusted.into()));
-        };
-        let still = lists.path(leaf, issuers, community).await;
-        still.map(drop).map_err(|error| ClientError::Metadata(error.into()))
-    }
-
-    /// CLI-11: what every server must refuse, found out without asking one. [`Self::register`] does this first.
-    ///
-    /// # Errors
-    /// [`ClientError::Local`] with the rule that the server would have to apply.
-    pub fn check(&self, request: &RegistrationRequest) -> Result<(), ClientError> {
-        if !self.config.identity.san_uris().iter().any(|uri| uri == request.uri.as_str()) {
-            return local("the client URI must be a SAN URI of the own certificate", "REG-06");
-        }
-        let name = &request.client_name;
-        if name.is_empty() || name.chars().any(char::is_control) {
-            return local("client_name must be a short text", "REG-11");
-        }
-        let mailto = |uri: &String| {
-            uri.strip_prefix("mailto:")
-                .and_then(|address| address.split_once('@'))
-                .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
-        };
-        if !request.contacts.iter().any(mailto) {
-            return local("contacts must have at least one mailto: URI", "REG-15");
-        }
-        if request.logo_uri.as_ref().is_some_and(|uri| !uri.starts_with("https://")) {
-            return local("logo_uri must be an https URL", "REG-16");
-        }
-        if request.scope.trim().is_empty() {
-            return local("scope must name at least one scope", "REG-19");
-        }
-        if let RegistrationGrant::AuthorizationCode { redirect_uris, .. } = &request.grant {
-            if redirect_uris.is_empty()
-                || redirect_uris.iter().any(|uri| !uri.starts_with("https://"))
-            {
-                return local("redirect_uris must be https URLs, at least one", "REG-13");
-            }
-            if request.logo_uri.is_none() {
-                return local("the authorization code needs a logo_uri", "REG-16");
-            }
-        }
-        // Then the rules of a server of ours, applied to the very statement.
-        let claims = self.statement_claims("https://server.invalid/register", request);
-        let statement = self.sign(&Alg::ALL, claims)?;
-        let limits = &self.config.limits;
-        let read = Jws::parse(&statement, limits).and_then(|jws| jws.verify(&Alg::ALL));
-        let read = read.map_err(StatementError::from).and_then(|jws| {
-            let now = self.config.clock.now();
-            SoftwareStatement::validate(&jws, "https://server.invalid/register", now, limits)
-        });
-        match read {
-            Ok(_) => Ok(()),
-            Err(error) => local(error.fault().text, error.fault().rule),
-        }
-    }
-
-    /// CLI-04, CLI-13: what this server cannot accept is not sent.
-    fn check_with(server: &Discovered, request: &RegistrationRequest) -> Result<(), ClientError> {
-        if !server.certifications_required.is_empty() && request.certifications.is_empty() {
-            return Err(ClientError::NotSupported {
-                what: "registration without a certification",
-                rule: "CRT-02",
-            });
-        }
-        let grant = match request.grant {
-            RegistrationGrant::Cancel => return Ok(()),
-            RegistrationGrant::ClientCredentials => "client_credentials",
-            RegistrationGrant::AuthorizationCode { .. } => "authorization_code",
-        };
-        if !server.grant_types.iter().any(|one| one == grant) {
-            return Err(ClientError::NotSupported { what: grant, rule: "CLI-04" });
-        }
-        let unlisted =
-            |token: &str| token.contains('*') && !server.scopes.iter().any(|s| s == token);
-        if request.scope.split(' ').any(unlisted) {
-            return Err(ClientError::NotSupported { what: "that wildcard scope", rule: "CLI-13" });
-        }
-        Ok(())
-    }
-
     /// The software statement of a request (CLI-10), fresh at every call.
     pub fn software_statement(
         &self,
@@ -291,7 +197,7 @@ impl PartnerClient {
         self.sign(&server.registration_algs, claims)
     }
 
-    fn statement_claims(
+    pub(crate) fn statement_claims(
         &self,
         audience: &str,
         request: &RegistrationRequest,

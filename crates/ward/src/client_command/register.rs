@@ -58,10 +58,15 @@ pub(super) async fn register(talk: &mut Talk, wanted: &ClientRegister) -> Result
             record(talk, (&who.state, refusals), server, &request, &joined, &registered)
         }
         Err(stopped) => {
-            if !refusals.is_empty() {
-                State::change(&who.state, |state| {
-                    refusals.into_iter().for_each(|one| state.refused(one))
-                })?;
+            let any = !refusals.is_empty();
+            let refuse = |state: &mut State| {
+                for one in refusals {
+                    state.refused(one);
+                }
+            };
+            // That it cannot be remembered is said beside what the server said.
+            if any && let Err(failure) = State::change(&who.state, refuse) {
+                talk.warn(failure.text);
             }
             Err(talk.stopped(&stopped, &parts))
         }
@@ -185,7 +190,9 @@ fn record(
     }
     let own = thumbprint(&joined.membership.client);
     State::change(file, |state| {
-        refusals.into_iter().for_each(|one| state.refused(one));
+        for one in refusals {
+            state.refused(one);
+        }
         // This certificate is trusted here now.
         state.unapproved.retain(|one| {
             one.certificate != own || one.registration_endpoint != kept.registration_endpoint
