@@ -286,6 +286,7 @@ impl Bundle {
             && self.value_sets != ValueSets::default()
         {
             let sets = json!({
+                "subject_id_systems": self.value_sets.subject_id_systems,
                 "subject_roles": self.value_sets.subject_roles,
                 "consent_policies": self.value_sets.consent_policies,
                 "scopes": self.value_sets.scopes,

@@ -206,6 +206,7 @@ async fn a_bundle_is_renewed_before_half_of_its_life_is_over_with_what_it_said()
         certifications: vec!["https://community.example/certified".into()],
         certifiers: vec!["https://community.example/certifier".into()],
         value_sets: ward_trust::context::ValueSets {
+            subject_id_systems: vec!["urn:ids:1".into()],
             subject_roles: vec!["urn:roles#".into()],
             consent_policies: vec!["urn:policy:1".into()],
             scopes: vec!["system/Patient.rs".into()],

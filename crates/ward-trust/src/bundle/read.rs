@@ -125,6 +125,7 @@ fn value_sets(claims: &Map<String, Value>) -> Result<ValueSets, BundleError> {
     };
     let plain = |text: &str| is_plain_text(text, MAX_CHARS);
     Ok(ValueSets {
+        subject_id_systems: read("subject_id_systems", &|text| is_absolute_uri(text))?,
         subject_roles: read("subject_roles", &plain)?,
         consent_policies: read("consent_policies", &|text| is_absolute_uri(text))?,
         scopes: read("scopes", &|text| plain(text) && !text.contains(' '))?,

@@ -54,6 +54,8 @@ pub struct IdentityProvider {
 /// community decides; COMM-05, COMM-06, COMM-08).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ValueSets {
+    /// As [`ContextRules::subject_id_systems`].
+    pub subject_id_systems: Vec<String>,
     /// As [`ContextRules::subject_roles`].
     pub subject_roles: Vec<String>,
     /// As [`ContextRules::consent_policies`].
@@ -82,19 +84,20 @@ pub struct ContextRules {
     pub user: UserObject,
     /// Who vouches for persons. Empty: nobody, and no individual access is granted.
     pub identity_providers: Vec<IdentityProvider>,
-    /// What the trust bundle says beside: a role or a policy must be admitted by both.
+    /// What the trust bundle says beside: a naming system, a role or a policy must be admitted by both.
     pub of_bundle: ValueSets,
 }
 
 impl ContextRules {
     /// Whether `subject_id` is of an admitted naming system.
-    pub(super) fn admits_subject(&self, id: &str) -> bool {
+    pub(crate) fn admits_subject(&self, id: &str) -> bool {
         let of = |system: &String| {
             id.strip_prefix(system.trim_end_matches('#'))
                 .and_then(|rest| rest.strip_prefix('#'))
                 .is_some_and(|rest| !rest.is_empty())
         };
-        self.subject_id_systems.is_empty() || self.subject_id_systems.iter().any(of)
+        let within = |set: &[String]| set.is_empty() || set.iter().any(of);
+        within(&self.subject_id_systems) && within(&self.of_bundle.subject_id_systems)
     }
 
     /// Whether `subject_role` is in the value set.
