@@ -199,9 +199,7 @@ impl Admin {
                 *certificate == registration.thumbprint
                     || self.presented(registration).contains(certificate)
             }
-            Subject::Certification(id) => {
-                self.requires(registration, *id)
-            }
+            Subject::Certification(id) => self.requires(registration, *id),
             Subject::Grant(_) | Subject::Token(_) => false,
         };
         let lost = live_grants > 0 || (named && !registration.cancelled);

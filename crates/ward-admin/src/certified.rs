@@ -9,7 +9,7 @@ use ward_issuer::{CertificationRule, Certifiers};
 use ward_policy::Subject;
 use ward_store::Certified;
 use ward_store::repo::Registration;
-use ward_trust::Community;
+use ward_trust::{Certificate, Community};
 
 use crate::admin::Admin;
 use crate::passport::{CertificationView, SupportedCertification};
@@ -53,6 +53,19 @@ impl Admin {
                 () = tokio::time::sleep(age) => ask = true,
             }
         }
+    }
+
+    /// The anchors of certifiers that are not the community's own, each once.
+    pub(crate) fn certifiers(&self, community: &Community) -> Vec<Certificate> {
+        let rules = self.deps.issuer.certifications(&community.uri);
+        let anchors = rules.iter().filter_map(|rule| rule.certifiers.trust());
+        let mut found: Vec<Certificate> = Vec::new();
+        for anchor in anchors.flat_map(|trust| &trust.anchors) {
+            if !community.anchors.contains(anchor) && !found.contains(anchor) {
+                found.push(anchor.clone());
+            }
+        }
+        found
     }
 
     /// What a community supports.
@@ -123,11 +136,9 @@ impl Admin {
 fn supported(rule: &CertificationRule) -> SupportedCertification {
     let (declared, certifiers, anchors) = match &rule.certifiers {
         Certifiers::Declared => (true, Vec::new(), Vec::new()),
-        Certifiers::Third { trust, names } => (
-            false,
-            names.clone(),
-            trust.anchors.iter().map(ward_trust::Certificate::thumbprint).collect(),
-        ),
+        Certifiers::Third { trust, names } => {
+            (false, names.clone(), trust.anchors.iter().map(Certificate::thumbprint).collect())
+        }
     };
     SupportedCertification {
         uri: rule.uri.clone(),

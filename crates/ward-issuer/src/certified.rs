@@ -50,7 +50,7 @@ impl Certifiers {
     }
 
     /// Where the paths of third parties end.
-    pub(crate) fn trust(&self) -> Option<&Community> {
+    pub fn trust(&self) -> Option<&Community> {
         match self {
             Self::Declared => None,
             Self::Third { trust, .. } => Some(trust),

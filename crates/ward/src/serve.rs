@@ -268,7 +268,13 @@ pub(crate) fn dates(material: &Material, now: Timestamp) -> Vec<(String, bool, S
         let uri = &one.community.uri;
         let anchors =
             one.community.anchors.iter().map(move |anchor| (format!("a root of {uri}"), anchor));
-        anchors.chain([(format!("the certificate for {uri}"), one.identity.leaf())])
+        let certifiers = one.certifications.iter().filter_map(|rule| rule.certifiers.trust());
+        let certifiers = certifiers.flat_map(|trust| &trust.anchors);
+        let certifiers = certifiers.filter(|anchor| !one.community.anchors.contains(anchor));
+        let certifiers =
+            certifiers.map(move |anchor| (format!("a certifiers' root of {uri}"), anchor));
+        let own = (format!("the certificate for {uri}"), one.identity.leaf());
+        anchors.chain(certifiers).chain([own])
     });
     tls.into_iter().chain(communities).filter_map(|(which, one)| spoken(which, one, now)).collect()
 }

@@ -192,6 +192,9 @@ impl Admin {
             for one in &community.intermediates {
                 found.certificate("issuer", of(one), one);
             }
+            for one in self.certifiers(&community) {
+                found.certificate("anchor", format!("{}, of certifiers", of(&one)), &one);
+            }
             if let Some(until) = community.trusted_until {
                 found.add("bundle", community.uri.to_string(), until);
             }

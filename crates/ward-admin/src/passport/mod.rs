@@ -20,8 +20,8 @@ use crate::commands::AdminError;
 use crate::hanging::Walk;
 pub(crate) use look::Shown;
 pub use shapes::{
-    CertificateView, CertificationView, Check, ClientPassport, CommunityPassport, EndingClient, Ends, GrantView,
-    Lapse, Lapses, Passport, PathView, SupportedCertification,
+    CertificateView, CertificationView, Check, ClientPassport, CommunityPassport, EndingClient,
+    Ends, GrantView, Lapse, Lapses, Passport, PathView, SupportedCertification,
 };
 
 /// Clients, communities and grants shown at most.

@@ -148,7 +148,7 @@ impl Lab {
 
     /// From now on the certifiers' list names these two.
     fn revoke(&self, serial: u64) {
-        let now = time::OffsetDateTime::now_utc() - Duration::from_secs(5);
+        let now = days(0) - Duration::from_secs(5);
         let entry = |serial: u64| RevokedCertParams {
             serial_number: SerialNumber::from(serial),
             revocation_time: now,
@@ -212,7 +212,7 @@ impl Lab {
     fn claims(&self, client: &str, uri: &str, declared: bool) -> Value {
         let now = self.world.system.clock.now().as_seconds();
         let mut claims = json!({
-            "iss": CERTIFIER, "sub": client, "jti": format!("c/{client}+{}", self.next()),
+            "iss": CERTIFIER, "sub": client, "jti": format!("c/{client}+{}", next()),
             "iat": now, "exp": now + 20 * 86_400, "certification_name": "Certified",
             "certification_issuer": "The Certifier", "certification_uris": [uri],
             "grant_types": ["client_credentials"],
@@ -222,11 +222,6 @@ impl Lab {
             claims.as_object_mut().unwrap().remove("certification_issuer");
         }
         claims
-    }
-
-    fn next(&self) -> usize {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Ordering::SeqCst)
     }
 
     /// A certification that is signed as it should be.
@@ -282,6 +277,12 @@ impl Lab {
         };
         tokio::time::timeout(Duration::from_mins(1), waiting).await.expect(what);
     }
+}
+
+/// A number that no other certification has.
+fn next() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    NEXT.fetch_add(1, Ordering::SeqCst)
 }
 
 /// What a row says beside what `rows.rs` knows of the JWT.
@@ -515,4 +516,54 @@ async fn what_a_certification_unlocks_ends_with_it() {
     let slip = Subject::Certification(ward_core::Thumbprint([7; 32]));
     let slip = Command::Revoke { subject: slip, reason: "slip".into(), incident: None };
     assert!(lab.world.house.admin.execute(&officer, slip).await.is_err());
+}
+
+/// `ward.toml` says it: `ward check` explains what makes no sense, the metadata say what is asked for, and the programme refuses
+/// who lacks it (CRT-02, CRT-07).
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_of_the_configuration_says_what_counts() {
+    let upstream = crate::place::sandbox().await;
+    let mut pki = crate::pki::Pki::start().await;
+    let place = crate::place::Place::init(&upstream.base_url);
+    place.join(&mut pki);
+    let certifiers = pki.another_root("Certifiers", |params| params.not_after = days(20));
+    let write = |name: &str, ders: &[Vec<u8>]| {
+        std::fs::write(place.path(&format!("w/{name}")), crate::place::pem(ders)).unwrap();
+    };
+    write("certifiers.pem", std::slice::from_ref(&certifiers.der));
+    write("both.pem", &[certifiers.der.clone(), pki.root_der()]);
+    let before = std::fs::read_to_string(place.toml()).unwrap();
+    let with = |lines: &str| {
+        let table = format!("\n[[community.certification]]\nuri = \"{GOLD}\"\n{lines}\n");
+        std::fs::write(place.toml(), format!("{before}{table}")).unwrap();
+        let (good, report) = place.check();
+        (good, report.to_string())
+    };
+    for (lines, said) in [
+        ("anchors = \"none.pem\"", "none.pem, which cannot be read"),
+        ("anchors = \"both.pem\"", "every member could certify"),
+        ("anchors = \"w/tls/certificate.pem\"", "certification[0].anchors"),
+        ("unlocks = [\"system/Patient\"]", "which is no system scope"),
+        ("declared = true\ncertifiers = [\"https://certifier.example/\"]", "a client's own word"),
+    ] {
+        let (good, report) = with(lines);
+        assert!(!good && report.contains(said), "{lines}: {report}");
+    }
+    let (good, report) = with("required = true\nanchors = \"certifiers.pem\"");
+    assert!(good, "{report}");
+    for said in ["without it nobody gets in", "a certifiers' root of", "ends on"] {
+        assert!(report.contains(said), "{said}: {report}");
+    }
+    let mut serving = crate::place::Serving::start(&place).await;
+    let partner = place.partner(&mut pki);
+    let server = partner.iter().take_while(|word| *word != "--certificate").cloned();
+    let server: Vec<String> = server.chain(["--json".to_owned()]).collect();
+    let found = crate::place::as_partner(&server, &["client", "discover"], &[]);
+    assert!(found.to_string().contains(GOLD), "{found}");
+    let more = ["--scope", BASE, "--contact", "mailto:ops@partner.example"];
+    let refused = crate::place::as_partner(&partner, &["client", "register"], &more);
+    assert_eq!(refused["ok"], json!(false), "{refused}");
+    assert!(refused.to_string().contains("certification"), "{refused}");
+    serving.signal("-TERM");
+    serving.until("Ward is down").await;
 }
