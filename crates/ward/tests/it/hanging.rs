@@ -48,7 +48,7 @@ async fn crowd(world: &World) {
         one.client = ClientId::new(&*system.clock, &*system.rng);
         one.uri = ClientUri::parse(&format!("https://crowd.example/app/{number}")).unwrap();
         one.thumbprint = thumbprint;
-        one.statement = "no.statement.here".to_owned();
+        "no.statement.here".clone_into(&mut one.statement);
         let grant: Grant = {
             let id = GrantId::new(&*system.clock, &*system.rng);
             serde_json::from_value(json!({

@@ -84,7 +84,9 @@ async fn servers_of_lists_that_misbehave_let_nobody_in_and_keep_nobody_out() {
                 let what = format!("{lie:?}, turn {turn}");
                 let asked =
                     [register(&world, &member, &uri).await, ask(&world, &same, &client).await];
-                asked.iter().for_each(|answer| later(answer, &what));
+                for answer in &asked {
+                    later(answer, &what);
+                }
             }
         });
     }
@@ -129,6 +131,9 @@ fn refused(answer: &Answer, what: &str) {
     assert!(answer.status == 400 && known.contains(&error), "{what}: {} {error}", answer.status);
 }
 
+/// Puts something in the place of a list.
+type Put<'a> = &'a dyn Fn(&World);
+
 /// X16, PKI-04 as amended: a server that goes back to an older list, whatever its number, or to one that somebody else signed, frees
 /// nobody: neither whom Ward saw revoked, nor one whom the list at hand names and who comes for the first time.
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +154,7 @@ async fn a_list_that_goes_back_frees_nobody() {
     refused(&ask(&world, &seen, &client).await, "revoked");
 
     // One after the other is put in its place, and fetched.
-    let older: [(&str, &dyn Fn(&World)); 3] = [
+    let older: [(&str, Put<'_>); 3] = [
         ("the older list again", &|world| {
             world.pki.put_list(&branch, |p| p.this_update -= Duration::from_mins(10));
         }),
