@@ -99,6 +99,7 @@ fn the_longest_token_fits_and_a_longer_scope_is_refused() {
     });
 }
 
+/// TOK-27.
 #[test]
 fn another_tenant_issuer_or_audience_cannot_open() {
     block(async {

@@ -328,6 +328,7 @@ async fn every_algorithm_that_is_published_registers() {
     assert_eq!(world.statement(&PKI.client, &statement(CLIENT_URI)).await.status, 201, "ES256");
 }
 
+/// REG-26.
 #[tokio::test]
 async fn a_flood_is_slowed_before_any_signature_is_checked() {
     let limits = Limits { registrations_per_minute: 3, ..Limits::default() };
