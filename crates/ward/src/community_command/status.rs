@@ -169,7 +169,9 @@ mod tests {
         let nobody = |_: Request<Incoming>, _: Peer| -> BoxFuture<'static, http::Response<Body>> {
             Box::pin(async { text(StatusCode::NOT_FOUND, "") })
         };
-        let system = crate::house::system();
+        let patient = std::time::Duration::from_mins(1);
+        let limits = ward_core::Limits { header_timeout: patient, ..ward_core::Limits::default() };
+        let system = System { limits: Arc::new(limits), ..crate::house::system() };
         let status = Status::start(&options, Arc::new(nobody), Ui::new(true), &system).await;
         let status = status.unwrap().unwrap();
         let at = status.running.local_addr();

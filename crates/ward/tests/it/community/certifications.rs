@@ -77,7 +77,10 @@ fn tls(desk: &Desk) -> Vec<u8> {
 
 /// As a Ward asks that was shown a certification; each time anew.
 fn asking(root: &[u8]) -> impl AsyncFn(&str) -> Result<bool, StatusError> {
-    let (limits, clock) = (Arc::new(Limits::default()), Arc::new(SystemClock));
+    // A busy machine may take its time.
+    let patient = Duration::from_mins(1);
+    let limits = Limits { connect_timeout: patient, crl_timeout: patient, ..Limits::default() };
+    let (limits, clock) = (Arc::new(limits), Arc::new(SystemClock));
     let tls = client_config([root]).unwrap();
     async move |url| {
         let client = HttpClient::new(Egress::anywhere(), tls.clone(), limits.clone());
