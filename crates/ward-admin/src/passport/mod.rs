@@ -1,8 +1,8 @@
 //! The passport: who trusts whom, through which chain, until when, by what it was last checked, and what hangs on it
 //! (udap.md §6.2). Questions only; each is one command (rule 10) and is recorded as one.
 //!
-//! An overview looks at the first 1000 registrations; a question
-//! about one entity looks at all.
+//! An overview looks at the first 1000 registrations. A question about a certificate or a client id looks at what hangs on it, one
+//! about a URI at all: it may be a client's, a community's or an organisation's.
 
 mod ends;
 mod look;
