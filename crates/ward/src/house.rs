@@ -24,8 +24,8 @@ use ward_issuer::{Issuer, IssuerConfig, IssuerDeps, ServedCommunity, SignalDesk}
 use ward_net::client::{Egress, HttpClient};
 use ward_net::http::Body;
 use ward_net::lists::RevocationLists;
-use ward_net::status::CertificationStatus;
 use ward_net::server::{Handler, Peer, Running, Server};
+use ward_net::status::CertificationStatus;
 use ward_net::tls::TlsReload;
 use ward_policy::Enforcement;
 use ward_respond::Responder;
