@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use ward_core::{Thumbprint, Timestamp};
 use ward_issuer::{CertificationRule, Certifiers};
-use ward_policy::Subject;
 use ward_store::Certified;
 use ward_store::repo::Registration;
 use ward_trust::{Certificate, Community};
@@ -97,8 +96,7 @@ impl Admin {
 
     /// Why it counts no more, by what is at hand.
     fn void(&self, one: &Certified, now: Timestamp) -> Option<&'static str> {
-        let subject = Subject::Certification(one.id);
-        if self.deps.store.epochs.current(&self.tenant, &subject) > 0 {
+        if self.deps.issuer.is_certification_ended(one.id, one.signer) {
             Some("revoked")
         } else if self.is_ended(one.signer) || self.deps.lists.was_seen_revoked(one.signer) {
             Some("its certifier is revoked")

@@ -122,6 +122,11 @@ fn unapproved(rule: &'static str, text: &'static str) -> Fault {
     Fault::Refused(CertificationError::Unapproved(ward_trust::Fault::new(rule, text)))
 }
 
+/// What ends a certification that this certificate signed: its own end, and what a signal may end.
+pub(super) fn subjects(id: Thumbprint, signer: Thumbprint) -> [Subject; 2] {
+    [id, Certification::signed_id(id, signer)].map(Subject::Certification)
+}
+
 impl From<CertificationError> for Refusal {
     fn from(error: CertificationError) -> Self {
         let answer = match error {
@@ -225,8 +230,7 @@ impl Issuer {
         jws: &Jws,
         grace: Duration,
     ) -> Result<Vec<(usize, Chain)>, Fault> {
-        let id = Subject::Certification(certification.id());
-        if self.deps.repositories.epochs.current(&self.tenant, &id) > 0 {
+        if self.is_certification_ended(certification.id(), jws.leaf().thumbprint()) {
             return Err(unapproved("CRT-16", "the certification was revoked"));
         }
         let mut found = Vec::new();
@@ -257,6 +261,12 @@ impl Issuer {
             }
         }
         Ok(found)
+    }
+
+    /// Whether a certification was ended here, by itself or as signed by this certificate.
+    pub fn is_certification_ended(&self, id: Thumbprint, signer: Thumbprint) -> bool {
+        let epochs = &self.deps.repositories.epochs;
+        subjects(id, signer).iter().any(|one| epochs.current(&self.tenant, one) > 0)
     }
 
     /// The path of a certifier whose word counts for the rule (CE §6.4).

@@ -231,8 +231,10 @@ impl SignalDesk {
                 {
                     return Ok(Effect::Advice("not signed in the sender's community"));
                 }
-                let id = Subject::Certification(Certification::id_of(issuer, jti, *exp));
-                return self.revoke(id, served, signed, correlation).await;
+                // Only what this certificate signed: another community may have certified a namesake.
+                let id = Certification::id_of(issuer, jti, *exp);
+                let id = Certification::signed_id(id, signer.thumbprint());
+                return self.revoke(Subject::Certification(id), served, signed, correlation).await;
             }
             About::Certification { .. } => {
                 return Ok(Effect::Advice("its signer did not come along"));

@@ -247,6 +247,12 @@ impl Certification {
         Thumbprint(crypto::sha256(&[b"ward certification/1", &hashed]))
     }
 
+    /// The certification with this id as far as this certificate signed it. A signal ends no more than that: a namesake of the
+    /// certifier, whoever issued its certificate, signs others.
+    pub fn signed_id(id: Thumbprint, signer: Thumbprint) -> Thumbprint {
+        Thumbprint(crypto::sha256(&[b"ward certification signed/1", &id.0, &signer.0]))
+    }
+
     /// Where to ask whether it is still valid (CE §8), if its certifier says.
     pub fn status_url(&self) -> Option<String> {
         let endpoint = self.status_endpoint.as_ref()?;

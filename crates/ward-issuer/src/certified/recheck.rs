@@ -162,16 +162,15 @@ impl Issuer {
         now: bool,
         dead: &Mutex<BTreeSet<String>>,
     ) -> Look {
-        let subject = Subject::Certification(relied.id);
-        let epochs = &self.deps.repositories.epochs;
         let served = self.served();
         let served = served.iter().find(|one| one.community.uri == relied.community);
         let at = self.deps.clock.now();
-        let (0, Some(served), Ok(jws)) =
-            (epochs.current(&self.tenant, &subject), served, Jws::parse(&relied.jwt, &self.limits))
-        else {
+        let (Some(served), Ok(jws)) = (served, Jws::parse(&relied.jwt, &self.limits)) else {
             return Look::Gone;
         };
+        if self.is_certification_ended(relied.id, jws.leaf().thumbprint()) {
+            return Look::Gone;
+        }
         let Ok(certification) = Certification::kept(&jws, at, &self.limits) else {
             return Look::Gone;
         };

@@ -9,7 +9,7 @@ use ward_policy::Subject;
 use ward_store::Registration;
 use ward_trust::{Certificate, Certification, Jws};
 
-use super::{Fault, Relied};
+use super::{Fault, Relied, subjects};
 use crate::discovery::Served;
 use crate::errors::{Answer, Refusal};
 use crate::issuer::Issuer;
@@ -17,6 +17,7 @@ use crate::issuer::Issuer;
 /// A certification that counts now.
 struct Live {
     id: Thumbprint,
+    signer: Thumbprint,
     jwt: String,
     rules: Vec<usize>,
     /// Of its certifier, down from it.
@@ -53,10 +54,9 @@ impl Issuer {
         grace: Duration,
         now: Timestamp,
     ) -> Result<Standing, Refusal> {
-        let ids = registration.certifications.iter().map(|one| one.id);
         let mut epochs = Vec::new();
-        for id in ids {
-            epochs.extend(self.epochs([Subject::Certification(id)]));
+        for one in &registration.certifications {
+            epochs.extend(self.epochs(subjects(one.id, one.signer)));
         }
         let mut live = Vec::new();
         // Rules for which a certification may yet count.
@@ -67,6 +67,7 @@ impl Issuer {
             let Ok(certification) = read else { continue };
             // Its last second is its last: a token must not outlive it.
             if certification.id() != kept.id
+                || jws.leaf().thumbprint() != kept.signer
                 || now.as_seconds() > certification.exp.as_seconds()
                 || !leaf.is_some_and(|leaf| certification.allows_key_of(leaf))
             {
@@ -83,7 +84,8 @@ impl Issuer {
                     }
                     let expires = certification.exp;
                     let jwt = kept.jwt.clone();
-                    live.push(Live { id: kept.id, jwt, rules, certificates, expires });
+                    let (id, signer) = (kept.id, kept.signer);
+                    live.push(Live { id, signer, jwt, rules, certificates, expires });
                 }
                 Err(Fault::Refused(_)) => {}
                 Err(Fault::Unknown { rule: why, .. }) => {
@@ -132,7 +134,7 @@ impl Standing {
             if !needed {
                 continue;
             }
-            let mut subjects = vec![Subject::Certification(one.id)];
+            let mut subjects = subjects(one.id, one.signer).to_vec();
             let held = one.certificates.iter().map(|held| Subject::Certificate(held.thumbprint()));
             subjects.extend(held);
             for subject in subjects {

@@ -22,6 +22,7 @@ use ward_net::tls::{TlsReload, TlsVersions, server_config};
 use ward_policy::Subject;
 use ward_sandbox::Sandbox;
 use ward_trust::certification::TEFCA_BASIC_APP;
+use ward_trust::signal::{About, Signal};
 use ward_trust::{Certificate, Certification, Community};
 
 use crate::bad_certificates::serve;
@@ -30,6 +31,7 @@ use crate::harness::{Answer, ISS, Setup, World};
 use crate::pki::authorities::{Authority, By, days};
 use crate::pki::{COMMUNITY, Leaf, Member};
 use crate::rows::{Row, form, jwt};
+use crate::signals::{self, SECOND, certificate, push, signal};
 
 const CERTIFIER: &str = "https://certifier.example/";
 const GOLD: &str = "https://certifier.example/gold";
@@ -566,4 +568,55 @@ async fn the_file_of_the_configuration_says_what_counts() {
     assert!(refused.to_string().contains("certification"), "{refused}");
     serving.signal("-TERM");
     serving.until("Ward is down").await;
+}
+
+/// A certification that a community of the certifier's takes back ends at once. Another community of the same server, which certified a
+/// namesake of the certifier, ends nothing by it: a certification is known by its certifier's certificate too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_the_certification_of_its_own_community_and_of_no_namesake() {
+    let mut lab = Lab::new(signals::unhurried()).await;
+    let (root, other) = signals::second(&mut lab.world);
+    let rules = lab.rules("community-named");
+    serve(&lab.world, |all| {
+        all[0].certifications = rules;
+        all.push(other);
+    })
+    .await;
+    let speaks = lab.world.pki.client(COMMUNITY);
+    let second = lab.world.pki.client_by(By::Other(&root), SECOND, &[], |_| {});
+    let namesake = lab.world.pki.client_by(By::Other(&root), CERTIFIER, &[], |_| {});
+    let (member, certifier) = (&lab.members["client"], &lab.members["member"]);
+    let claims = lab.claims(ISS, GOLD, false);
+    let about = |signer: &Member| About::Certification {
+        issuer: CERTIFIER.to_owned(),
+        jti: claims["jti"].as_str().unwrap().to_owned(),
+        signed: Some((
+            ward_core::Timestamp::from_seconds(claims["exp"].as_i64().unwrap()),
+            Box::new(certificate(signer)),
+        )),
+    };
+    let gold =
+        jwt(&World::good_row(), &lab.world.words(ISS, ""), claims.clone(), certifier, certifier);
+    let client =
+        lab.registered(member, BASE, &[&gold]).await["client_id"].as_str().unwrap().to_owned();
+    let token =
+        lab.token(member, &client, BASE).await.json()["access_token"].as_str().unwrap().to_owned();
+    let patient = format!("Patient/{}", lab.patient);
+    assert_eq!(lab.reads(&patient, &token).await, 200);
+    for (jti, signer) in [("namesake", &namesake), ("not-its-own", certifier)] {
+        let said = Signal { issuer: SECOND.to_owned(), ..signal(&lab.world, jti, about(signer)) };
+        let answer = push(&lab.world, &said.sign(&second.identity).unwrap()).await;
+        assert_eq!(answer.status, 202, "{jti}");
+        assert_eq!(lab.reads(&patient, &token).await, 200, "{jti}");
+        assert_eq!(lab.token(member, &client, BASE).await.status, 200, "{jti}");
+    }
+    let said = signal(&lab.world, "its-own", about(certifier));
+    assert_eq!(push(&lab.world, &said.sign(&speaks.identity).unwrap()).await.status, 202);
+    assert_eq!(lab.reads(&patient, &token).await, 401, "at the next request");
+    let refused = lab.token(member, &client, BASE).await;
+    assert_eq!((refused.status, refused.error().as_deref()), (400, Some("unauthorized_client")));
+    let mut statement = lab.world.statement_claims(ISS);
+    statement["scope"] = json!(BASE);
+    let answer = lab.register(member, statement, json!([gold])).await;
+    assert_eq!((answer.status, answer.error().as_deref()), (400, Some("unapproved_certification")));
 }

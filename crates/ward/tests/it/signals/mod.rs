@@ -59,8 +59,8 @@ pub async fn push(world: &World, document: &str) -> Answer {
     world.post(&endpoint(world), MEDIA_TYPE, document, &[]).await
 }
 
-/// Serves a second community too, and knows the operator of the first one.
-pub async fn serve_second(world: &mut World) -> Authority {
+/// A second community, with Ward as a member.
+pub fn second(world: &mut World) -> (Authority, ServedCommunity) {
     let root = world.pki.another_root("Second Root", |_| {});
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
     let leaf = Leaf::client(&world.base);
@@ -68,10 +68,16 @@ pub async fn serve_second(world: &mut World) -> Authority {
     let identity = SigningIdentity::from_pkcs8(&chain, &Secret::new(pair.serialize_der())).unwrap();
     let anchors = vec![Certificate::from_der(&root.der).unwrap()];
     let second = Community::new(CommunityUri::parse(SECOND).unwrap(), anchors);
+    (root, ServedCommunity::new(second, identity.into()))
+}
+
+/// Serves a second community too, and knows the operator of the first one.
+pub async fn serve_second(world: &mut World) -> Authority {
+    let (root, second) = second(world);
     let config = world.config();
     let mut communities = config.communities;
     communities[0].signals_from = Some(OPERATOR.to_owned());
-    communities.push(ServedCommunity::new(second, identity.into()));
+    communities.push(second);
     let tls = world.house.tls.current();
     let turned = Turned { action: "reloaded", operator: None, changed: &[] };
     world.house.knobs.turn(communities, tls, config.ceilings, turned).await.unwrap();

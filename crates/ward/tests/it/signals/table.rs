@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use ward_core::{Limits, Timestamp};
+use ward_core::{Limits, Thumbprint, Timestamp};
 use ward_trust::signal::About;
 use ward_trust::{Alg, Certificate};
 
@@ -113,6 +113,7 @@ async fn signals_table() {
     ]);
     senders.insert("partner", member.clone());
     let foreign = pki.client_by(By::Other(&root), "https://theirs.example/app", &[], |_| {});
+    let namesake = pki.client_by(By::Other(&root), "https://certifier.example", &[], |_| {});
     let lapsed = pki.issue(&Leaf { days: (-20, -1), ..Leaf::client("https://lapsed.example/app") });
     let stranger = pki.impostor(&Leaf::client("https://stranger.example/app"));
     let fresh = pki.client("https://fresh.example/app");
@@ -151,6 +152,11 @@ async fn signals_table() {
                 issuer: "https://certifier.example".to_owned(),
                 jti: "c3".to_owned(),
                 signed: Some((ends, Box::new(certificate(&foreign)))),
+            },
+            Some("namesake-certification") => About::Certification {
+                issuer: "https://certifier.example".to_owned(),
+                jti: "c5".to_owned(),
+                signed: Some((ends, Box::new(certificate(&namesake)))),
             },
             Some("others-certification") => About::Certification {
                 issuer: "https://certifier.example".to_owned(),
@@ -231,12 +237,24 @@ async fn signals_table() {
     for one in [&foreign, &lapsed, &stranger] {
         assert!(!is_ended(&world, &certificate(one)));
     }
-    let epoch = |jti: &str| {
+    // Only as far as the certificate that came along signed it, and never the certification of all its namesakes.
+    let ended = |jti: &str, signer: &Member| {
         let id = ward_trust::Certification::id_of("https://certifier.example", jti, ends);
-        let subject = ward_policy::Subject::Certification(id);
-        world.house.repositories.epochs.current(&ward_core::TenantId::default_tenant(), &subject)
+        let signed = ward_trust::Certification::signed_id(id, certificate(signer).thumbprint());
+        let epoch = |id: Thumbprint| {
+            let subject = ward_policy::Subject::Certification(id);
+            let epochs = &world.house.repositories.epochs;
+            epochs.current(&ward_core::TenantId::default_tenant(), &subject)
+        };
+        assert_eq!(epoch(id), 0, "{jti}");
+        epoch(signed) > 0
     };
-    assert_eq!([epoch("c1"), epoch("c2"), epoch("c3"), epoch("c4")], [0, 1, 0, 0]);
+    assert!(ended("c2", &certifier));
+    for jti in ["c1", "c2", "c3", "c4", "c5"] {
+        assert_eq!(ended(jti, &certifier), jti == "c2", "{jti}");
+        assert!(!ended(jti, &foreign) && !ended(jti, &fresh), "{jti}");
+        assert_eq!(ended(jti, &namesake), jti == "c5", "{jti}");
+    }
     // The same, without a fault.
     let document = signal(&world, "last", revoked(&named)).sign(&senders["community"].identity);
     assert_eq!(super::push(&world, &document.unwrap()).await.status, 202);
