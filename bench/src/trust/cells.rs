@@ -39,7 +39,7 @@ fn name(alg: &str, n: usize) -> String {
 }
 
 /// Certificates for all of them; keys are made side by side.
-async fn clients(ground: &Ground, alg: &str, key: KeySpec) -> Result<Vec<Client>, Error> {
+async fn clients(ground: &Ground, alg: &str, key: KeySpec) -> Result<Vec<Arc<Client>>, Error> {
     let mut all = vec![];
     for some in (0..MANY).collect::<Vec<_>>().chunks(4) {
         let one = |n: usize| {
@@ -58,7 +58,8 @@ async fn clients(ground: &Ground, alg: &str, key: KeySpec) -> Result<Vec<Client>
             }
         }
     }
-    Ok(all)
+    let loading = |client| Arc::new(Client { organization: LOADING.to_owned(), ..client });
+    Ok(all.into_iter().map(loading).collect())
 }
 
 pub async fn measure(ground: &Ground, requests: usize) -> Result<Cells, Error> {
@@ -66,7 +67,7 @@ pub async fn measure(ground: &Ground, requests: usize) -> Result<Cells, Error> {
     let stand = Stand::raise(ground, "cells", vec![(LOADING.to_owned(), members)]).await?;
     let mut cells = vec![];
     for (alg, key) in ALGS {
-        let known = stand.register(clients(ground, alg, key).await?).await?;
+        let known = stand.register(&clients(ground, alg, key).await?).await?;
         for warm in [true, false] {
             let some = known.get(..if warm { CONNECTIONS } else { MANY }).unwrap_or_default();
             for what in ["token", "registration"] {

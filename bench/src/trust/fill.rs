@@ -1,6 +1,7 @@
 //! Growth: the same work with few and with many registered clients and one-time values. Stores are filled through their own
 //! repositories, with Ward stopped; then rounds go from one Ward to the next, so that what else the machine does falls on all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -17,7 +18,7 @@ use ward_trust::{Certificate, Community, reach_digest};
 use super::stand::{Known, Stand};
 use super::{Ground, LOADING};
 use crate::load::Outcome;
-use crate::surroundings::COMMUNITY;
+use crate::surroundings::{COMMUNITY, Client};
 use crate::{Error, moment};
 
 /// Clients that ask, side by side: all there are in the smallest.
@@ -47,16 +48,18 @@ pub async fn measure(
     clients: usize,
     jtis: usize,
 ) -> Result<Vec<Size>, Error> {
+    // The same clients at every size: which of them wait for each other goes by their URIs.
+    let names: Vec<_> = (0..ASKING).map(|n| format!("asking-{n}")).collect();
+    let mut asking = vec![];
+    for name in &names {
+        let client = ground.surroundings.client(name, KeySpec::P256).await?;
+        asking.push(Arc::new(Client { organization: LOADING.to_owned(), ..client }));
+    }
     let mut sizes = vec![];
     for (clients, jtis) in [(ASKING, 0), (clients / 100, jtis / 100), (clients, jtis)] {
-        let names: Vec<_> = (0..ASKING).map(|n| format!("size-{clients}-{n}")).collect();
         let rosters = vec![(LOADING.to_owned(), names.clone())];
         let mut stand = Stand::raise(ground, &format!("size-{clients}"), rosters).await?;
-        let mut some = vec![];
-        for name in &names {
-            some.push(ground.surroundings.client(name, KeySpec::P256).await?);
-        }
-        let known = stand.register(some).await?;
+        let known = stand.register(&asking).await?;
         stand.stop()?;
         let begun = moment();
         fill(ground, &stand, clients.saturating_sub(ASKING), jtis).await?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Ground, LOADING};
+use super::Ground;
 use crate::child::Server;
 use crate::load::{self, Outcome, Phase, Target};
 use crate::procfs::Processes;
@@ -15,7 +15,7 @@ use crate::{Error, run};
 
 /// A client and the id that it has here.
 pub struct Known {
-    pub client: Client,
+    pub client: Arc<Client>,
     pub id: String,
 }
 
@@ -75,13 +75,12 @@ impl Stand {
         Processes::of(self.ward.as_ref().ok_or("Ward does not run")?.pid())
     }
 
-    /// Registers the clients, which ask for the loading organisation from then on.
-    pub async fn register(&self, clients: Vec<Client>) -> Result<Vec<Known>, Error> {
+    /// Registers the clients.
+    pub async fn register(&self, clients: &[Arc<Client>]) -> Result<Vec<Known>, Error> {
         let mut known = vec![];
-        for mut client in clients {
-            client.organization = LOADING.to_owned();
+        for client in clients {
             let id = client.register(&self.target).await?;
-            known.push(Known { client, id });
+            known.push(Known { client: client.clone(), id });
         }
         Ok(known)
     }
