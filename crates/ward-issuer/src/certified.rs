@@ -363,7 +363,14 @@ pub(crate) fn check_rules(
         if let Err(fault) = trust.check() {
             return refuse(&format!("has certifiers that cannot be relied on: {fault}"));
         }
-        let shared = |anchor: &Certificate| community.anchors.contains(anchor);
+        // The community's own authorities, and those above them: under each stand its members. What a bundle lists beside the
+        // anchors may be an authority for certifiers alone, and must not keep the bundle out.
+        let by_bundle = community.trusted_until.is_some();
+        let listed = || community.intermediates.iter().filter(move |_| !by_bundle);
+        let own = || community.anchors.iter().chain(listed());
+        let shared = |anchor: &Certificate| {
+            own().any(|one| one.same_entity(anchor) || one.is_issued_by(anchor))
+        };
         if names.is_empty() && trust.anchors.iter().any(shared) {
             return refuse("would believe every member of the community; name its certifiers");
         }

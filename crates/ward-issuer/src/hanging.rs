@@ -118,6 +118,26 @@ impl Issuer {
         Ok(Reach { under, ends: leaf.not_after(), marks })
     }
 
+    /// The certificates that came along when a client presented this one: material for paths, trusted in nothing.
+    pub(crate) async fn came_with(
+        &self,
+        leaf: Thumbprint,
+    ) -> Result<Vec<Certificate>, IssuerError> {
+        let repositories = &self.deps.repositories;
+        let path = repositories.presented.path(&self.tenant, leaf).await?;
+        let mut found: Vec<_> =
+            path.iter().filter_map(|der| Certificate::from_der(der).ok()).collect();
+        for client in repositories.hanging.clients(&self.tenant, leaf, None, RENEWED).await? {
+            let registration = repositories.registrations.by_client(&self.tenant, client).await?;
+            let statement = registration.filter(|one| one.thumbprint == leaf);
+            let statement = statement.map(|one| Jws::parse(&one.statement, &self.limits));
+            if let Some(Ok(jws)) = statement {
+                found.extend(jws.extra().iter().cloned());
+            }
+        }
+        Ok(found)
+    }
+
     /// Whether a registration or a live grant hangs on the certificate.
     pub(crate) async fn hangs_on(&self, thumbprint: Thumbprint) -> Result<bool, IssuerError> {
         self.mark_new().await?;

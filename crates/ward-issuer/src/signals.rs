@@ -21,13 +21,14 @@ mod seen;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::sync::{Mutex, watch};
-use ward_core::{BoxFuture, CommunityUri, CorrelationId, Event, EventKind, Timestamp, crypto};
+use ward_core::{BoxFuture, CommunityUri, CorrelationId, Event, EventKind, Timestamp};
 use ward_net::http::{Body, read_body};
 use ward_net::{Handler, Peer};
 use ward_policy::Subject;
@@ -35,15 +36,15 @@ use ward_trust::signal::{About, MEDIA_TYPE, SignedSignal, speakers};
 use ward_trust::{Certificate, Certification, Community, candidate_paths};
 
 use self::answer::Refused;
-use self::seen::{Known, Seen};
+use self::seen::{Known, Seen, key};
 use crate::discovery::Served;
 use crate::limiter::{Limiter, Members};
-use crate::{Act, Issuer, IssuerError, wire};
+use crate::{Act, Issuer, trust, wire};
 
 /// Who revokes in the log when a signal says so.
 const BY: &str = "ward-signals";
 
-/// How often each community was heard to say something that its lists and bundle will tell more of.
+/// How often each community said something of which its lists and bundle tell more.
 pub type Heard = BTreeMap<CommunityUri, u64>;
 
 /// Takes the signals for one issuer.
@@ -54,6 +55,8 @@ pub struct SignalDesk {
     strangers: Limiter,
     /// Signals of communities.
     senders: Members,
+    /// Those with the `jti` of another.
+    reused: Members,
     /// Held while a signal takes effect; what was done lately.
     seen: Mutex<Seen>,
     heard: watch::Sender<Heard>,
@@ -94,6 +97,7 @@ impl SignalDesk {
         Self {
             strangers: Limiter::new(limits.signals_per_minute, &limits),
             senders: Members::new(limits.signals_per_minute, &limits),
+            reused: Members::new(limits.signals_per_minute, &limits),
             seen: Mutex::new(Seen::new(limits.rate_windows)),
             heard: watch::Sender::default(),
             refused: AtomicU64::new(0),
@@ -161,16 +165,20 @@ impl SignalDesk {
         let (base, age) = (&issuer.fhir_base, issuer.limits.signal_age);
         let signed = SignedSignal::parse(&body, base, age, now, &issuer.limits)?;
         let served = self.sender(&signed).await?;
-        self.strangers.refund(reserved);
         let uri = &served.community.uri;
-        self.senders.take(&[uri.as_str()], now).map_err(Refused::TooMany)?;
         let mut seen = self.seen.lock().await;
         let (name, digest) = (key(uri, &signed), signed.digest());
+        // Who caught what was heard before uses up his own share by it, and nothing of the community's.
         match seen.known(&name, &digest) {
             Known::Done => return Ok(()),
-            Known::Other => return self.reused(&served, &signed, correlation).await,
+            Known::Other => {
+                self.reused.take(&[uri.as_str()], now).map_err(Refused::TooMany)?;
+                return self.reused(&served, &signed, correlation).await;
+            }
             Known::No => {}
         }
+        self.strangers.refund(reserved);
+        self.senders.take(&[uri.as_str()], now).map_err(Refused::TooMany)?;
         let effect = self.effect(&served, &signed, correlation).await?;
         let until = signed.signal().issued.plus(age).plus(issuer.limits.clock_skew * 2);
         let fresh = issuer.deps.repositories.replays.claim(&issuer.tenant, name, until).await?;
@@ -227,7 +235,8 @@ impl SignalDesk {
             About::Verification => return Ok(Effect::Nothing),
             About::Certification { issuer, jti, signed: Some((exp, signer)) } => {
                 let community = speakers(&served.community);
-                if !signer.san_uris().contains(issuer) || !self.is_below(signer, signed, &community)
+                if !signer.san_uris().contains(issuer)
+                    || !self.is_below(signer, signed, &community).await?
                 {
                     return Ok(Effect::Advice("not signed in the sender's community"));
                 }
@@ -261,7 +270,7 @@ impl SignalDesk {
         if is_ca {
             return Ok(Effect::Advice("not an authority of the sender"));
         }
-        if !self.is_below(certificate, signed, community) {
+        if !self.is_below(certificate, signed, community).await? {
             return Ok(Effect::Advice("not issued in the sender's community"));
         }
         let own = self.issuer.certificates();
@@ -274,10 +283,23 @@ impl SignalDesk {
         self.revoke(Subject::Certificate(thumbprint), served, signed, correlation).await
     }
 
-    /// Whether the community issued it, revoked or not.
-    fn is_below(&self, one: &Certificate, signed: &SignedSignal, community: &Community) -> bool {
+    /// Whether the community issued it, revoked or not. Authorities that did not come along are those that came with it before, or
+    /// are found as for members.
+    async fn is_below(
+        &self,
+        one: &Certificate,
+        with: &SignedSignal,
+        of: &Community,
+    ) -> Result<bool, Refused> {
         let now = self.issuer.deps.clock.now();
-        candidate_paths(one, signed.extra(), community, now).is_ok()
+        let is_by = |extra: &[Certificate]| candidate_paths(one, extra, of, now).is_ok();
+        if is_by(with.extra()) || is_by(&self.issuer.came_with(one.thumbprint()).await?) {
+            return Ok(true);
+        }
+        match self.issuer.deps.paths.path(one, with.extra(), of, Duration::MAX).await {
+            Ok(_) => Ok(true),
+            Err(error) => Ok(error.is_unavailable() || error.rule() == trust::REVOKED),
+        }
     }
 
     /// Ends everything that hangs on it; in effect and in the log when it returns.
@@ -344,7 +366,11 @@ impl SignalDesk {
     /// Has lists and bundle of the sender's community fetched.
     fn announce(&self, served: &Served, signed: &SignedSignal, effect: &Effect) {
         let about = &signed.signal().about;
-        if matches!(about, About::Verification) || matches!(effect, Effect::Advice(_)) {
+        // Of a certificate that is not known to be its own the lists know more.
+        let advice = matches!(effect, Effect::Advice(_));
+        if matches!(about, About::Verification)
+            || (advice && !matches!(about, About::Certificate { .. }))
+        {
             return;
         }
         self.heard.send_modify(|heard| {
@@ -363,35 +389,5 @@ impl Handler for SignalDesk {
 impl std::fmt::Debug for SignalDesk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SignalDesk").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-/// By what a signal is told from others.
-fn key(uri: &CommunityUri, signed: &SignedSignal) -> [u8; 32] {
-    let signal = signed.signal();
-    let mut hashed = Vec::new();
-    for part in [uri.as_str(), &signal.issuer, &signal.jti] {
-        hashed.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        hashed.extend_from_slice(part.as_bytes());
-    }
-    crypto::sha256(&[b"ward signal/1", &hashed])
-}
-
-impl From<IssuerError> for Refused {
-    fn from(error: IssuerError) -> Self {
-        tracing::error!(%error, "a signal could not take effect yet; its sender is asked to send it again");
-        Self::Unavailable("T36")
-    }
-}
-
-impl From<ward_store::StoreError> for Refused {
-    fn from(error: ward_store::StoreError) -> Self {
-        IssuerError::from(error).into()
-    }
-}
-
-impl From<ward_core::SinkError> for Refused {
-    fn from(error: ward_core::SinkError) -> Self {
-        IssuerError::from(error).into()
     }
 }

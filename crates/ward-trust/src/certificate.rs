@@ -323,7 +323,7 @@ impl Certificate {
     }
 
     /// Whether both name the same subject with the same key.
-    pub(crate) fn same_entity(&self, other: &Self) -> bool {
+    pub fn same_entity(&self, other: &Self) -> bool {
         self.subject_der() == other.subject_der()
             && self.key_algorithm() == other.key_algorithm()
             && self.key_bits() == other.key_bits()

@@ -7,7 +7,7 @@ use serde_json::json;
 use ward_net::http::BodyError;
 use ward_trust::SignalError;
 
-use crate::wire;
+use crate::{IssuerError, wire};
 
 /// Seconds after which what cannot be decided now may be sent again.
 const RETRY_SECONDS: u32 = 5;
@@ -55,6 +55,25 @@ impl From<BodyError> for Refused {
             BodyError::Timeout => Self::TooSlow,
             BodyError::Broken => Self::Broken,
         }
+    }
+}
+
+impl From<IssuerError> for Refused {
+    fn from(error: IssuerError) -> Self {
+        tracing::error!(%error, "a signal could not take effect yet; its sender is asked to send it again");
+        Self::Unavailable("T36")
+    }
+}
+
+impl From<ward_store::StoreError> for Refused {
+    fn from(error: ward_store::StoreError) -> Self {
+        IssuerError::from(error).into()
+    }
+}
+
+impl From<ward_core::SinkError> for Refused {
+    fn from(error: ward_core::SinkError) -> Self {
+        IssuerError::from(error).into()
     }
 }
 

@@ -3,6 +3,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use ward_core::{CommunityUri, crypto};
+use ward_trust::signal::SignedSignal;
+
 /// What is known of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
@@ -44,6 +47,17 @@ impl Seen {
             self.order.push_back(name);
         }
     }
+}
+
+/// By what a signal is told from others.
+pub(super) fn key(uri: &CommunityUri, signed: &SignedSignal) -> [u8; 32] {
+    let signal = signed.signal();
+    let mut hashed = Vec::new();
+    for part in [uri.as_str(), &signal.issuer, &signal.jti] {
+        hashed.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        hashed.extend_from_slice(part.as_bytes());
+    }
+    crypto::sha256(&[b"ward signal/1", &hashed])
 }
 
 #[cfg(test)]

@@ -336,6 +336,21 @@ async fn only_certifiers_certify() {
     communities[0].certifications = vec![rule(GOLD, true, certifiers(&PKI.a), "")];
     let error = own.world.issuer.serve(communities).unwrap_err();
     assert!(error.to_string().contains("every member"), "{error}");
+    // Nor one where the certifiers' anchor is the authority that issues to members, or stands above the community's own.
+    let mut issuing = PKI.a.community();
+    issuing.anchors = vec![PKI.a.intermediate.clone()];
+    let mut below = PKI.a.community();
+    below.anchors = vec![PKI.a.intermediate.clone()];
+    let mut known = PKI.a.community();
+    known.intermediates = vec![PKI.a.intermediate.clone()];
+    for (community, certifiers) in [(known, issuing), (below, PKI.a.community())] {
+        let mut communities = config(SCOPES, &own.world.limits).communities;
+        communities[0].community = community;
+        let certifiers = Certifiers::under(certifiers, Vec::new());
+        communities[0].certifications = vec![rule(GOLD, true, certifiers, "")];
+        let error = own.world.issuer.serve(communities).unwrap_err();
+        assert!(error.to_string().contains("every member"), "{error}");
+    }
 }
 
 /// MOD-01: a modification without it has what everybody has. Whoever cancels need show nothing.

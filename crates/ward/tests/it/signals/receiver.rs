@@ -185,3 +185,39 @@ async fn strangers_are_bounded_before_anything_is_verified() {
     assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() <= 60);
     assert!(world.house.ops.signals.refused() >= 4);
 }
+
+/// Who sends again what he caught uses up nothing of what the community may say in the same minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_a_signal_do_not_use_up_what_the_community_may_say() {
+    let few = Limits { signals_per_minute: 3, ..unhurried() };
+    let clock = Arc::new(ManualClock::at_unix_seconds(SystemClock.now().as_seconds()));
+    let (mut world, _upstream, ..) = world_at(few, clock).await;
+    let member = world.pki.client(ISS);
+    let speaker = world.pki.client(COMMUNITY);
+    let caught = signal(&world, "caught", About::Verification).sign(&speaker.identity).unwrap();
+    assert_eq!(push(&world, &caught).await.status, 202);
+    for _ in 0..2 {
+        assert_eq!(push(&world, &caught).await.status, 202);
+    }
+    let said = signal(&world, "true", revoked(&certificate(&member)));
+    assert_eq!(push(&world, &said.sign(&speaker.identity).unwrap()).await.status, 202);
+    assert!(is_ended(&world, &certificate(&member)));
+}
+
+/// A certificate of an authority that this server does not have configured, and that the signal does not bring along, as after a change of
+/// keys of the issuing authority: it ends as any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_not_configured_does_not_keep_a_signal_from_its_effect() {
+    let (mut world, _upstream, ours, _) = world(unhurried()).await;
+    let branch = world.pki.authority(By::Root, "Former authority", |_| {});
+    let member = world.pki.client_by(By::Other(&branch), ISS, &[branch.der.as_slice()], |_| {});
+    let client = world.register_client(&member, ISS).await;
+    let token = world.access_token(&member, &client).await;
+    let read = format!("{}/Patient/{}", world.path(&world.base), ours[0]);
+    assert_eq!(world.get(&read, &token).await.status, 200);
+    let speaker = world.pki.client(COMMUNITY);
+    let said = signal(&world, "s1", revoked(&certificate(&member)));
+    assert_eq!(push(&world, &said.sign(&speaker.identity).unwrap()).await.status, 202);
+    assert_eq!(heard(&world, "s1").await, ["revoked"]);
+    assert_eq!(world.get(&read, &token).await.status, 401);
+}
