@@ -34,6 +34,11 @@ pub(crate) enum Client {
     Call(ClientCall),
     /// Say what is wrong, and what soon will be: certificate, lists, clock, metadata, registration.
     Doctor(ClientDoctor),
+    /// Send a list of bad inputs to a server of your own, and say which of them it does not refuse.
+    ///
+    /// A client is registered for it and ended again. What one identity can send is sent, and how much was left out is
+    /// said. The requests show up in the server's log, and may raise its alarms.
+    Attack(ClientAttack),
 }
 
 /// Whether servers' certificates need fresh revocation lists.
@@ -338,4 +343,38 @@ pub(crate) struct ClientDoctor {
     pub(crate) identity: ClientIdentity,
     #[command(flatten)]
     pub(crate) context: ClientContext,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClientAttack {
+    #[command(flatten)]
+    pub(crate) server: ClientServer,
+    #[command(flatten)]
+    pub(crate) identity: ClientIdentity,
+
+    /// Host of the server, to say that it is yours to attack: the base's, and those of its endpoints if they have
+    /// others. May be given several times; without it nothing is sent.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) i_own_this_server: Vec<String>,
+
+    /// Own organisation, the `organization_id` of hl7-b2b: a URI.
+    #[arg(long, value_name = "URI")]
+    pub(crate) organization: String,
+
+    /// Contact for the server's operator, `mailto:…`.
+    #[arg(long, value_name = "URI")]
+    pub(crate) contact: String,
+
+    /// Scopes to register for, space-separated; the server must support the first.
+    #[arg(long, value_name = "SCOPES", default_value = "system/Patient.rs")]
+    pub(crate) scope: String,
+
+    /// Demand Ward's own answers: its error codes and statuses, and that it accepts what Ward accepts. Without it any
+    /// code of the endpoint will do.
+    #[arg(long)]
+    pub(crate) exact: bool,
+
+    /// A registration of the same client URI that is there already may be changed and ended.
+    #[arg(long)]
+    pub(crate) replace: bool,
 }

@@ -5,6 +5,7 @@
 //! `--show` asks for it.
 
 mod advice;
+mod attack;
 mod doctor;
 mod files;
 mod parts;
@@ -33,6 +34,7 @@ pub(crate) async fn run(command: &Client) -> ExitCode {
         Client::Token(one) => ("token", &one.server),
         Client::Call(one) => ("call", &one.server),
         Client::Doctor(one) => ("doctor", &one.server),
+        Client::Attack(one) => ("attack", &one.server),
         Client::Status(one) => {
             let mut talk = Talk::new(one.json, false);
             let ended = register::status(&mut talk, one);
@@ -50,6 +52,7 @@ pub(crate) async fn run(command: &Client) -> ExitCode {
         Client::Token(one) => token::token(&mut talk, one).await,
         Client::Call(one) => token::call(&mut talk, one).await,
         Client::Doctor(one) => doctor::doctor(&mut talk, one).await,
+        Client::Attack(one) => attack::attack(&mut talk, one).await,
         Client::Status(_) => Ok(()),
     };
     talk.close(name, ended)

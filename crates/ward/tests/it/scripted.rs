@@ -216,18 +216,28 @@ pub struct Files {
 
 impl Files {
     pub fn make(pki: &mut Pki, at: &Scripted, community: &str, uri: &str) -> Self {
+        Self::at(pki, (&at.base, &at.tls_root), community, uri)
+    }
+
+    /// The same for a server at this base, with this TLS root.
+    pub fn at(
+        pki: &mut Pki,
+        (base, tls_root): (&str, &Vec<u8>),
+        community: &str,
+        uri: &str,
+    ) -> Self {
         let made = Self { dir: TempDir::new("client-files"), server: vec![], identity: vec![] };
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let chain = pki.certify(&Leaf::client(uri), &pair);
         let certificate = made.private("certificate.pem", &pem(&chain));
         let key = made.private("key.pem", &pair.serialize_pem());
         let root = made.private("root.pem", &pem(&[pki.root_der()]));
-        let tls = made.private("tls.pem", &pem(std::slice::from_ref(&at.tls_root)));
+        let tls = made.private("tls.pem", &pem(std::slice::from_ref(tls_root)));
         let state = made.path("state.json").to_str().unwrap().to_owned();
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let server = words(&[
             "--base",
-            &at.base,
+            base,
             "--community-uri",
             community,
             "--anchor",

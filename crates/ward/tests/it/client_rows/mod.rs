@@ -2,6 +2,7 @@
 //! flow), one test each: `ward client` as a process, against a server that the test scripts and that remembers what it
 //! was sent.
 
+mod attack;
 mod commands;
 mod communities;
 mod registration;
