@@ -250,7 +250,8 @@ async fn registration(
     joined: &ward_client::Joined,
 ) {
     let member = &joined.membership;
-    let kept = state.find(
+    let kept = state.find_at(
+        &joined.server.base_url,
         &joined.server.registration_endpoint,
         member.client.community().uri.as_str(),
         member.uri.as_str(),

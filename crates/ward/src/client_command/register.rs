@@ -188,6 +188,12 @@ fn record(
     for warning in &registered.warnings {
         talk.warn(*warning);
     }
+    for other in State::read(file)?.elsewhere(&kept) {
+        talk.warn(format!(
+            "{} names the same registration endpoint as {other}: tokens for the one are good at the other, so both must be of one operator; if they are not, do not use this base",
+            kept.base
+        ));
+    }
     let own = thumbprint(&joined.membership.client);
     State::change(file, |state| {
         for one in refusals {
@@ -259,7 +265,18 @@ pub(super) fn remembered(state: &State, file: &Path, joined: &Joined) -> Result<
     let member = &joined.membership;
     let endpoint = &joined.server.registration_endpoint;
     let community = member.client.community().uri.as_str();
-    state.find(endpoint, community, member.uri.as_str()).cloned().ok_or_else(|| {
+    let (base, uri) = (&joined.server.base_url, member.uri.as_str());
+    state.find_at(base, endpoint, community, uri).cloned().ok_or_else(|| {
+        if let Some(other) = state.find(endpoint, community, uri) {
+            return Failure::refused(
+                format!(
+                    "{} holds a registration for {}, and this server names the same registration endpoint: a token of that one would go to this one",
+                    file.display(),
+                    other.base
+                ),
+                "if both are of one operator, run `ward client register` for this base too",
+            );
+        }
         Failure::refused(
             format!("{} holds no registration at this server", file.display()),
             "run `ward client register` with the same --state, --certificate and --community-uri first",

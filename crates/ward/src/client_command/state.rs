@@ -159,9 +159,36 @@ impl State {
         })
     }
 
-    /// With this registration in place of an earlier one of the same key.
+    /// The registration at this endpoint, as far as it was made for this base: a token of it goes nowhere else (CLI-24), whichever
+    /// endpoints another server names.
+    pub(super) fn find_at(
+        &self,
+        base: &str,
+        endpoint: &str,
+        community: &str,
+        uri: &str,
+    ) -> Option<&Kept> {
+        self.registrations.iter().find(|one| {
+            one.base == base
+                && one.registration_endpoint == endpoint
+                && one.community == community
+                && one.client_uri == uri
+        })
+    }
+
+    /// Other bases at which the same was registered.
+    pub(super) fn elsewhere(&self, kept: &Kept) -> Vec<&str> {
+        let others = self.registrations.iter();
+        others.filter(|one| one.same(kept) && one.base != kept.base).map(|one| &*one.base).collect()
+    }
+
+    /// With this registration in place of an earlier one of the same key; those at other bases are the same one there.
     pub(super) fn put(&mut self, kept: Kept) {
-        self.remove(&kept);
+        self.registrations.retain(|one| !one.same(&kept) || one.base != kept.base);
+        for one in self.registrations.iter_mut().filter(|one| one.same(&kept)) {
+            one.client_id.clone_from(&kept.client_id);
+            one.scope.clone_from(&kept.scope);
+        }
         self.registrations.push(kept);
     }
 

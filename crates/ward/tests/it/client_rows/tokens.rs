@@ -260,3 +260,38 @@ async fn a_token_does_not_leave_its_base() {
     assert_ne!(said.code(), 0);
     assert!(stage.at.words().is_empty(), "CLI-24");
 }
+
+/// CLI-24: a server that names the endpoints of another one gets no token of that one's: what was registered at a base is used there only.
+#[tokio::test]
+async fn a_server_with_the_endpoints_of_another_gets_none_of_its_tokens() {
+    let mut stage = Stage::raise().await.registered().await;
+    let lying = stage.at.url("/lying");
+    let member = stage.pki.issue(&Leaf { key: Key::Rsa, ..Leaf::client(&lying) });
+    let claims = json!({ "iss": lying, "sub": lying });
+    let document = document_of(&stage.at, &member, |_| (), claims.as_object().unwrap());
+    stage.play(move |sent| match sent.path.as_str() {
+        "/lying/.well-known/udap" => Some(Response::new(full(document.clone()))),
+        "/lying/Patient/1" => Some(answer(200, &json!({ "resourceType": "Patient" }))),
+        _ => None,
+    });
+    let base = stage.files.server[1].clone();
+    stage.files.server[1].clone_from(&lying);
+    let call = ["--organization", ORGANIZATION, "/Patient/1"];
+    for command in ["token", "call", "cancel"] {
+        let said = match command {
+            "token" => stage.token(&[]).await,
+            "call" => stage.client(command, &call).await,
+            _ => stage.client(command, &[]).await,
+        };
+        assert_eq!(said.code(), 1, "{command}: {}", said.text());
+        assert!(said.text().contains(&base), "{command}: {}", said.text());
+        assert_eq!(stage.at.words(), ["/lying/.well-known/udap"], "{command}");
+    }
+    // One server with two bases is registered at each, and said so.
+    let said = stage.client("register", &CONTACT).await;
+    assert_eq!(said.code(), 0, "{}", said.text());
+    assert!(said.text().contains("names the same registration endpoint"), "{}", said.text());
+    assert_eq!(stage.client("call", &call).await.code(), 0);
+    stage.files.server[1].clone_from(&base);
+    assert_eq!(stage.client("call", &call).await.code(), 0, "both are known");
+}
