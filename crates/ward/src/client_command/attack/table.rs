@@ -15,9 +15,9 @@ const WRITTEN_SCOPE: &str = "system/Patient.rs";
 const WRITTEN_ORGANIZATION: &str = "https://partner.example/org";
 const WRITTEN_URI: &str = "https://partner.example/app";
 
-/// Rows whose answer is the server's configuration to choose: the others of a request may be what it refuses.
-const CONFIGURED: [&str; 9] =
-    ["X26", "P16", "REG-12", "REG-20", "TOK-20", "B07", "B08", "B09", "B14"];
+/// Rows whose answer is the server's configuration to choose: scopes, grants, purposes, organisations, known issuers.
+const CONFIGURED: [&str; 10] =
+    ["X26", "P16", "REG-12", "REG-20", "TOK-20", "B07", "B08", "B09", "B14", "B2B-09"];
 
 /// One row.
 #[derive(Debug, Clone, Default, Deserialize)]
