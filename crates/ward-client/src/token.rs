@@ -233,6 +233,12 @@ impl PartnerClient {
                 rule: "CLI-17",
             });
         }
+        if registered.registration_endpoint != server.registration_endpoint {
+            return Err(ClientError::Local {
+                what: "the registration is of another server; register at this one",
+                rule: "CLI-15",
+            });
+        }
         if !server.grant_types.iter().any(|grant| grant == "client_credentials") {
             return Err(ClientError::NotSupported { what: "client_credentials", rule: "CLI-04" });
         }
