@@ -87,11 +87,7 @@ impl StoreError {
     pub fn is_unavailable(&self) -> bool {
         !matches!(
             self,
-            Self::Conflict
-                | Self::Replayed
-                | Self::Tenant
-                | Self::Unbound
-                | Self::TooLarge { .. }
+            Self::Conflict | Self::Replayed | Self::Tenant | Self::Unbound | Self::TooLarge { .. }
         )
     }
 }

@@ -23,8 +23,8 @@ pub mod vault;
 pub use error::StoreError;
 pub use hanging::{Hanging, Mark, Reach, Unmarked};
 pub use repo::{
-    Approval, Binding, Claim, Certified, Epochs, Expected, Grants, Hold, Holds, Incident, IncidentStatus,
-    Incidents, Member, OperatorRecord, Operators, Presented, Probe, Registration, Registrations,
-    Replays, Repositories, RosterRow, Rosters,
+    Approval, Binding, Certified, Claim, Epochs, Expected, Grants, Hold, Holds, Incident,
+    IncidentStatus, Incidents, Member, OperatorRecord, Operators, Presented, Probe, Registration,
+    Registrations, Replays, Repositories, RosterRow, Rosters,
 };
 pub use sqlite::{Snapshot, Store, check_snapshot};

@@ -13,8 +13,8 @@ use ward_core::{
 use ward_policy::{Grant, Roster, Subject};
 
 use crate::{
-    Binding, Certified, Claim, Expected, Hold, Incident, IncidentStatus, Registration, Repositories,
-    RosterRow, StoreError,
+    Binding, Certified, Claim, Expected, Hold, Incident, IncidentStatus, Registration,
+    Repositories, RosterRow, StoreError,
 };
 
 /// Time, randomness and names for one run.
