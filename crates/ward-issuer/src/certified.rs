@@ -301,7 +301,9 @@ impl Issuer {
                 if rule == trust::REVOKED {
                     // For good, whoever on the path was named: a void word does not come back.
                     self.remember_revoked_certifier(jws, anchors).await;
-                    let id = certification.id();
+                    // Only as signed by it: whoever has that key can sign what another signed, too.
+                    let signer = jws.leaf().thumbprint();
+                    let id = Certification::signed_id(certification.id(), signer);
                     self.certification_ended(id, "its certifier is revoked").await;
                 }
                 Err(unapproved(rule, "the certifier's certificate is not trusted"))

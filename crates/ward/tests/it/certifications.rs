@@ -620,3 +620,29 @@ async fn a_signal_ends_the_certification_of_its_own_community_and_of_no_namesake
     let answer = lab.register(member, statement, json!([gold])).await;
     assert_eq!((answer.status, answer.error().as_deref()), (400, Some("unapproved_certification")));
 }
+
+/// Whoever has the key of a certifier whose certificate was revoked ends nothing with it that another certificate signed, though he gives
+/// his own the same `jti` and `exp`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_key_of_a_revoked_certifier_ends_nothing_of_the_next() {
+    let mut lab = Lab::new(generous()).await;
+    lab.follow(lab.rules("gold")).await;
+    let other = "https://attacker.example/app";
+    let attacker = lab.world.pki.client(other);
+    let member = &lab.members["client"];
+    let claims = lab.claims(ISS, GOLD, false);
+    let gold = lab.certified(claims.clone());
+    let client = lab.registered(member, BASE, &[&gold]).await["client_id"].clone();
+    let client = client.as_str().unwrap();
+    let token = lab.token(member, client, BASE).await.json()["access_token"].clone();
+    let token = token.as_str().unwrap();
+    let mut forged = claims;
+    forged["sub"] = json!(other);
+    let stolen = &lab.revoked;
+    let forged = jwt(&World::good_row(), &lab.world.words(other, ""), forged, stolen, stolen);
+    let statement = lab.world.statement_claims(other);
+    let answer = lab.register(&attacker, statement, json!([forged])).await;
+    assert_eq!((answer.status, answer.error().as_deref()), (400, Some("unapproved_certification")));
+    assert_eq!(lab.reads(&format!("Patient/{}", lab.patient), token).await, 200);
+    assert_eq!(lab.token(member, client, BASE).await.status, 200);
+}
