@@ -231,18 +231,20 @@ impl Operator {
     pub async fn signal(&self) -> Result<usize, CommunityError> {
         let mut register = self.register.lock().await;
         let Some(mut state) = read_state(&self.dir)? else { return Ok(0) };
-        let mut abouts = Vec::new();
+        let (mut abouts, mut names) = (Vec::new(), Vec::new());
         for member in revoked(&register).filter(|one| !state.told.contains(&one.thumbprint)) {
             let Some(thumbprint) = unhex(&member.thumbprint).map(Thumbprint) else { continue };
             let certificate = self.issued(&member.thumbprint);
             let about = About::Certificate { thumbprint, certificate };
             abouts.push((about, member.revoked));
+            names.push(member.thumbprint.clone());
         }
         for one in withdrawn(&register).filter(|one| !state.told.contains(&one.jti)) {
             let signed = self.issued(&one.thumbprint).map(|signer| (one.expires, signer));
             let (issuer, jti) = (one.certifier.clone(), one.jti.clone());
             let about = About::Certification { issuer, jti, signed };
             abouts.push((about, one.revoked));
+            names.push(one.jti.clone());
         }
         let bundle = self.bundle()?.map(|held| hex(&sha256(&[&held])));
         if bundle != state.bundle {
@@ -251,9 +253,20 @@ impl Operator {
         if abouts.is_empty() {
             return Ok(0);
         }
+        let held = std::fs::read_dir(queue(&self.dir)).map_or(0, Iterator::count);
+        let fitting = fitting(held, state.subscribers.len());
+        if abouts.len() > fitting {
+            tracing::error!(
+                waiting = held,
+                "too many signals wait: the rest is queued by the next act, and members learn it from the lists; remove subscribers that are gone"
+            );
+            abouts.truncate(fitting);
+        }
         let queued = self.queue(&mut register, &state.subscribers, &abouts).await?;
-        state.told.extend(ended(&register));
-        state.bundle = bundle;
+        if names.len() < abouts.len() {
+            state.bundle = bundle;
+        }
+        state.told.extend(names.into_iter().take(abouts.len()));
         write_state(&self.dir, &state)?;
         Ok(queued)
     }
@@ -271,14 +284,6 @@ impl Operator {
         }
         let dir = queue(&self.dir);
         files::make_dir(&dir)?;
-        let held = std::fs::read_dir(&dir).map_or(0, Iterator::count);
-        if held.saturating_add(wanted) > MAX_WAITING {
-            tracing::error!(
-                waiting = held,
-                "too many signals wait: this one is not queued, members learn it from the lists; remove subscribers that are gone"
-            );
-            return Ok(0);
-        }
         let now = Timestamp::from_seconds(self.deps.clock.now().as_seconds());
         let (identity, serial) = self.speaker(register, now)?;
         let mut queued = 0;
@@ -397,6 +402,11 @@ impl Operator {
     }
 }
 
+/// How many acts can be told to so many subscribers while so many signals wait.
+fn fitting(held: usize, subscribers: usize) -> usize {
+    MAX_WAITING.saturating_sub(held).checked_div(subscribers).unwrap_or(usize::MAX)
+}
+
 fn revoked(register: &Register) -> impl Iterator<Item = &Member> {
     register.members.iter().filter(|one| one.revoked.is_some())
 }
@@ -415,4 +425,19 @@ fn ended(register: &Register) -> impl Iterator<Item = String> {
 /// Where a Ward with this FHIR base takes signals.
 fn beside(base: &str) -> Option<String> {
     Some(format!("{}/signals", base.strip_suffix("/fhir")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fitting;
+
+    /// What does not fit waits, and what fits goes: six acts in a community of ten thousand are not all forgotten.
+    #[test]
+    fn as_much_is_queued_as_fits() {
+        assert_eq!(fitting(0, 0), usize::MAX, "nobody wants to know");
+        assert_eq!(fitting(0, 10_000), 5);
+        assert_eq!(fitting(49_999, 1), 1);
+        assert_eq!(fitting(50_000, 1), 0);
+        assert_eq!(fitting(60_000, 1), 0);
+    }
 }

@@ -99,6 +99,27 @@ async fn nothing_that_was_revoked_is_forgotten_whatever_fails_in_between() {
     assert!(queued(&lab).iter().any(|one| one.about == "published"));
 }
 
+/// What finds no room among the signals that wait is queued later.
+#[tokio::test]
+async fn what_does_not_fit_is_queued_by_the_next_act() {
+    let lab = Lab::new();
+    let operator = told(&lab).await;
+    for name in ["one", "two"] {
+        let partner = operator.issue(&client(name)).await.unwrap();
+        operator.revoke(&partner.thumbprint, Reason::Superseded).await.unwrap();
+    }
+    // The first signal to the subscriber waits too.
+    let filler = |n: usize| lab.community().join("signals").join(format!("filler-{n}"));
+    let count = crate::signals::MAX_WAITING - 2;
+    (0..count).for_each(|n| drop(std::fs::File::create(filler(n)).unwrap()));
+    assert_eq!(operator.signal().await.unwrap(), 1);
+    assert_eq!(operator.signal().await.unwrap(), 0, "no room");
+    (0..count).for_each(|n| std::fs::remove_file(filler(n)).unwrap());
+    assert_eq!(operator.signal().await.unwrap(), 1);
+    assert_eq!(operator.signal().await.unwrap(), 0);
+    assert_eq!(queued(&lab).iter().filter(|one| one.about == "certificate-revoked").count(), 2);
+}
+
 #[tokio::test]
 async fn only_members_are_told_and_over_tls() {
     let lab = Lab::new();
