@@ -46,6 +46,8 @@ pub struct Issuer {
     pub(crate) stopped: RwLock<BTreeSet<ClientId>>,
     /// Certifications under which tokens live.
     pub(crate) relied: Ledger,
+    /// Those of them that do not count now, by their ids; they may count again.
+    pub(crate) void: RwLock<BTreeSet<Thumbprint>>,
     /// Anchors of certifiers that the configuration gave up while this runs.
     pub(crate) given_up: RwLock<BTreeSet<Thumbprint>>,
     /// Requests of strangers, by address.
@@ -103,6 +105,7 @@ impl Issuer {
             served: RwLock::new(Arc::default()),
             stopped: RwLock::default(),
             relied: Ledger::default(),
+            void: RwLock::default(),
             given_up: RwLock::default(),
             turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             registrations: Limiter::new(bounds.registrations_per_minute, &bounds),

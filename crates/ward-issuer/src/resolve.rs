@@ -51,6 +51,12 @@ impl Issuer {
             let anchor = Subject::Certificate(anchor);
             grant.hangs_on.iter().any(|(subject, _)| *subject == anchor)
         };
+        let void = self.void.read().unwrap_or_else(PoisonError::into_inner);
+        let is_void =
+            |subject: &Subject| matches!(subject, Subject::Certification(id) if void.contains(id));
+        if !void.is_empty() && grant.hangs_on.iter().any(|(subject, _)| is_void(subject)) {
+            return false;
+        }
         let given_up = self.given_up.read().unwrap_or_else(PoisonError::into_inner);
         // An anchor of certifiers may be the community's own.
         let own = |anchor: Thumbprint| {

@@ -132,7 +132,12 @@ impl Issuer {
     /// count. A status endpoint that is out of reach is asked about one certification only.
     pub async fn recheck(self: &Arc<Self>, now: bool) -> Result<Rechecked, IssuerError> {
         let mut found = Rechecked::default();
-        let mut waiting = self.relied.live(self.deps.clock.now()).into_iter();
+        let live = self.relied.live(self.deps.clock.now());
+        self.void
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|id| live.iter().any(|one| one.id == *id));
+        let mut waiting = live.into_iter();
         let dead = Arc::new(Mutex::new(BTreeSet::new()));
         let mut looking = JoinSet::new();
         loop {
@@ -187,9 +192,14 @@ impl Issuer {
             }
         }
         match self.counts(served, &certification, &jws, Duration::MAX).await {
-            Ok(_) => Look::Good,
+            Ok(_) => {
+                self.void.write().unwrap_or_else(PoisonError::into_inner).remove(&relied.id);
+                Look::Good
+            }
             Err(Fault::Unknown { .. }) => Look::Unknown,
             Err(Fault::Refused(error)) => {
+                // Whatever the cause, as a certifier whom the configuration names no longer: what rests on it ends.
+                self.void.write().unwrap_or_else(PoisonError::into_inner).insert(relied.id);
                 let rule = error.fault().rule;
                 tracing::warn!(rule, certification = %relied.id, "a certification is void");
                 Look::Void

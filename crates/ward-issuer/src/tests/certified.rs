@@ -401,3 +401,27 @@ async fn its_status_decides_at_registration() {
     let twice = lab.register(scope, &[&good, &good]).await;
     assert_eq!(twice.body["certifications"], json!([good]));
 }
+
+/// CRT-16: a certifier who is named no longer, after a reload: what rests on its word ends with the next look, and lives again if it is
+/// named again.
+#[tokio::test]
+async fn a_certifier_who_is_named_no_longer_takes_tokens_along() {
+    let asked = "system/Patient.rs system/Condition.rs";
+    let named = |name: &str| {
+        let certifiers = Certifiers::under(PKI.stranger.community(), vec![name.to_owned()]);
+        vec![rule(WIDE, false, certifiers, "system/*.rs")]
+    };
+    let lab = Lab::new(named(CERTIFIER));
+    let wide = lab.signed(&Lab::certification(WIDE));
+    let client = lab.register(asked, &[&wide]).await.text("client_id");
+    let token = lab.world.issued(&PKI.client, &client, asked).await;
+    let plain = lab.world.issued(&PKI.client, &client, "system/Patient.rs").await;
+    lab.serve(named("https://another.test/"));
+    let issuer = lab.world.issuer.clone();
+    assert_eq!(issuer.recheck(false).await.unwrap().ended, 1);
+    assert_eq!(lab.world.resolve(&token).await.unwrap_err(), ResolveError::Invalid);
+    assert!(lab.world.resolve(&plain).await.is_ok());
+    lab.serve(named(CERTIFIER));
+    assert_eq!(issuer.recheck(false).await.unwrap().ended, 0);
+    assert!(lab.world.resolve(&token).await.is_ok());
+}
