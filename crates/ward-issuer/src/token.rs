@@ -264,8 +264,12 @@ impl Issuer {
     ) -> Result<(Grant, Vec<Relied>), Refusal> {
         let Authenticated { registration, served, chain, context, .. } = client;
         // Looked up after the epochs: a hold that is not seen here ends the grant (T16).
+        // Stopped in memory: its hold could not be kept yet.
         let holds = &self.deps.repositories.holds;
-        if holds.get(&self.tenant, &registration.community, &registration.uri).await?.is_some() {
+        let (community, uri) = (&registration.community, &registration.uri);
+        if self.is_stopped(registration.client)
+            || holds.get(&self.tenant, community, uri).await?.is_some()
+        {
             return refuse(Answer::ClientHeld, "HOLD");
         }
         if !registration.grant_types.iter().any(|registered| registered == grant_type) {
